@@ -23,8 +23,6 @@ use crate::{artifact, outcome, wasi};
 
 /// The largest stack of Wasm frames of a thread: Linux's usual limit for a native program. Only touched pages take memory.
 const GUEST_STACK: usize = 8 << 20;
-/// How many events the event loop takes from the kernel at a time. The library's own number, 1024, is 12 kB in every worker.
-const EVENTS: usize = 64;
 
 /// A module copied from its artifact.
 pub struct Wasmer {
@@ -55,7 +53,7 @@ impl Runner for Wasmer {
         check_exports(&self.module).map_err(RunnerError::Module)?;
         let events = tokio::runtime::Builder::new_current_thread()
             .enable_io()
-            .max_io_events_per_tick(EVENTS)
+            .max_io_events_per_tick(catamaran_worker::memory::EVENTS)
             .enable_time()
             .build()
             .map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;

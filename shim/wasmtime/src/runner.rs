@@ -14,8 +14,6 @@ use crate::{component, module, outcome};
 /// The most bytes that host calls may copy from the guest at once. A guest has no larger memory to name, and our
 /// allocations for it are charged to its own cgroup; the default (128 MiB) would fail a write that every kernel takes.
 pub const HOSTCALL_BYTES: usize = 4 << 30;
-/// How many events the event loop takes from the kernel at a time. The library's own number, 1024, is 12 kB in every worker.
-const EVENTS: usize = 64;
 
 /// A module or a component mapped from its artifact.
 pub struct Wasmtime {
@@ -69,7 +67,7 @@ fn prepare<T: 'static>(store: impl FnOnce() -> Result<Store<T>, String>) -> Resu
     // runtime of its own, with a thread for each core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
-        .max_io_events_per_tick(EVENTS)
+        .max_io_events_per_tick(catamaran_worker::memory::EVENTS)
         .enable_time()
         .build()
         .map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;

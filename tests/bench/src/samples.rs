@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use catamaran_bench::median;
+
 use crate::rows::Row;
 
 /// Every sample, in the order of measuring.
@@ -81,14 +83,6 @@ impl<R: Copy + Ord> Samples<R> {
     pub(crate) fn failures_of(&self, row: R) -> BTreeMap<String, usize> {
         self.failures.get(&row).cloned().unwrap_or_default()
     }
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = sorted[(sorted.len() - 1) / 2];
-    Some(f64::midpoint(lower, upper))
 }
 
 /// A duration in the rows' unit.

@@ -1,4 +1,5 @@
 // Work for a processor alone: `compute fib|mandelbrot|sha256 ROUNDS`.
+#include "mandelbrot.h"
 #include "timed.h"
 
 static uint32_t fib(uint32_t n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
@@ -6,15 +7,7 @@ static uint32_t fib(uint32_t n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 static uint32_t mandelbrot(int side) {
     uint32_t inside = 0;
     for (int row = 0; row < side; row++)
-        for (int column = 0; column < side; column++) {
-            double cx = 3.0 * column / side - 2, cy = 2.0 * row / side - 1, x = 0, y = 0;
-            int step = 0;
-            for (double next; step < 200 && x * x + y * y < 4; step++, x = next) {
-                next = x * x - y * y + cx;
-                y = 2 * x * y + cy;
-            }
-            inside += step == 200;
-        }
+        inside += inside_in_row(row, side);
     return inside;
 }
 

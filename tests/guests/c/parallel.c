@@ -3,28 +3,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "mandelbrot.h"
 #include "timed.h"
 
 static int side;
 static atomic_int row;
 
-static uint32_t in_row(int row) {
-    uint32_t inside = 0;
-    for (int column = 0; column < side; column++) {
-        double cx = 3.0 * column / side - 2, cy = 2.0 * row / side - 1, x = 0, y = 0;
-        int step = 0;
-        for (double next; step < 200 && x * x + y * y < 4; step++, x = next) {
-            next = x * x - y * y + cx;
-            y = 2 * x * y + cy;
-        }
-        inside += step == 200;
-    }
-    return inside;
-}
-
 static void *rows(void *inside) {
     for (int own; (own = atomic_fetch_add(&row, 1)) < side;)
-        *(uint32_t *)inside += in_row(own);
+        *(uint32_t *)inside += inside_in_row(own, side);
     return inside;
 }
 

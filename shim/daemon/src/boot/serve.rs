@@ -27,8 +27,6 @@ use crate::rpc::task::TaskService;
 
 /// How long the server stays once it may stop, to send the answer to Shutdown.
 const LAST_ANSWER: Duration = Duration::from_millis(20);
-/// How many events the event loop takes from the kernel at a time. The library's own number, 1024, is 12 kB in every shim.
-const EVENTS: usize = 64;
 
 /// Serves the pod's containers until Shutdown.
 pub(crate) fn serve(server: Server) -> Result<()> {
@@ -93,7 +91,7 @@ fn raise_oom_score() -> std::io::Result<()> {
 fn run(server: &Server) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_io_events_per_tick(EVENTS)
+        .max_io_events_per_tick(catamaran_worker::memory::EVENTS)
         .build()
         .doing(|| "starting the event loop".to_owned())?;
     runtime.block_on(async {

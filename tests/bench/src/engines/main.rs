@@ -18,6 +18,7 @@ mod compare;
 use std::collections::BTreeMap;
 use std::fs;
 
+use catamaran_bench::median;
 use catamaran_bench::page::{self, Figures, Pair, Started, Taken};
 use catamaran_bench::programs::start::Start;
 use catamaran_bench::programs::work::Work;
@@ -42,7 +43,10 @@ impl Compared {
 
     /// The median of a figure on each engine.
     fn pair(&self, figure: impl Fn(&OfEngine) -> f64) -> Pair {
-        let [wasmtime, wasmer] = self.engines.each_ref().map(|all| median(all.iter().map(&figure).collect()));
+        let [wasmtime, wasmer] = self.engines.each_ref().map(|all| {
+            let values: Vec<f64> = all.iter().map(&figure).collect();
+            median(&values).expect("each round compares each program")
+        });
         Pair::new(wasmtime, wasmer)
     }
 }
@@ -81,9 +85,4 @@ fn measured(catamaran: &Catamaran<'_>) -> Figures {
         memory: compared.pair(|of| of.memory / 1e6),
     };
     Figures { works: works.values().map(taken).collect(), starts: starts.iter().map(started).collect() }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
