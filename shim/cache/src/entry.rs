@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use catamaran_host::lease;
 
-use super::{checksum, tenant};
+use super::checksum;
 
 const OF: &str = ".of-";
 /// The bytes that an entry counts at least, because some file systems keep small files in no block at all.
@@ -41,11 +41,11 @@ pub fn is_in_use(path: &Path) -> bool {
     }
 }
 
-/// Makes `tenant` the entry's tenant.
+/// Makes `tenant` the entry's tenant: its name in the form of [`super::tenant`].
 pub fn mark(entry: &Path, tenant: &str) -> io::Result<()> {
     let mut own = entry.as_os_str().to_owned();
     own.push(OF);
-    own.push(tenant::name(tenant));
+    own.push(tenant);
     let own = PathBuf::from(own);
     File::create(&own)?;
     for other in marks(entry).into_iter().filter(|other| *other != own) {
@@ -97,7 +97,7 @@ mod tests {
             mark(&entry, tenant).unwrap();
         }
         mark(&other, "a").unwrap();
-        assert_eq!((tenants(&entry), tenants(&other)), (vec![tenant::name("b")], vec![tenant::name("a")]));
+        assert_eq!((tenants(&entry), tenants(&other)), (vec!["b".to_owned()], vec!["a".to_owned()]));
         remove(&entry).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the other one and its tenant");
         fs::remove_dir_all(&folder).unwrap();

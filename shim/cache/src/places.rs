@@ -23,6 +23,9 @@ pub const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
 pub const SHARE_VARIABLE: &str = "CATAMARAN_CACHE_NAMESPACE_BYTES";
 /// See [`SHARE_VARIABLE`].
 pub const LEAST_SHARE: u64 = 256 << 20;
+/// The variable that says whether compiles take over functions of other modules of their namespace ([`Store::functions`]): `on` or `off`, by
+/// default `on`.
+pub const FUNCTIONS_VARIABLE: &str = "CATAMARAN_CACHE_FUNCTIONS";
 
 /// Returns the shim's environment variables that say where the cache is and what it may take, for a child process that uses it.
 pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
@@ -30,6 +33,7 @@ pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
         (ROOT_VARIABLE, std::env::var_os(ROOT_VARIABLE)),
         (BYTES_VARIABLE, std::env::var_os(BYTES_VARIABLE)),
         (SHARE_VARIABLE, std::env::var_os(SHARE_VARIABLE)),
+        (FUNCTIONS_VARIABLE, std::env::var_os(FUNCTIONS_VARIABLE)),
     ];
     variables.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
@@ -52,6 +56,8 @@ pub struct Places {
     pub uncached: PathBuf,
     /// The bytes that entries may take.
     pub bounds: Bounds,
+    /// Whether compiles take over functions of other modules.
+    pub functions: bool,
 }
 
 impl Places {
@@ -60,7 +66,8 @@ impl Places {
     /// # Errors
     /// If a variable has an invalid value.
     pub fn find() -> Result<Self> {
-        Ok(Self::below(root(), bounds()?))
+        let functions = switch(FUNCTIONS_VARIABLE, std::env::var_os(FUNCTIONS_VARIABLE))?.unwrap_or(true);
+        Ok(Self { functions, ..Self::below(root(), bounds()?) })
     }
 
     /// Returns the folders below `root`.
@@ -73,6 +80,7 @@ impl Places {
             improvements: root.join("improvements"),
             uncached: root.join("uncached"),
             bounds,
+            functions: true,
             root,
         }
     }
@@ -115,6 +123,15 @@ fn bytes(variable: &str, value: Option<OsString>) -> Result<Option<u64>> {
     bytes.ok_or_else(wrong).map(Some)
 }
 
+fn switch(variable: &str, value: Option<OsString>) -> Result<Option<bool>> {
+    match value.as_ref().map(|value| value.to_string_lossy()).as_deref() {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(other) => Err(Error::refused(format!("environment: {variable}"), other, "`on` or `off`")),
+    }
+}
+
 /// Whether a target's programs are installed.
 pub enum Installed {
     /// The target's part of the cache.
@@ -134,13 +151,13 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens a target's part. Calls `warn` if the cache cannot be used.
-    pub fn open(places: &Places, target: Target, warn: impl FnOnce(String)) -> Result<Installed> {
+    /// Opens a target's part for a tenant. Calls `warn` if the cache cannot be used.
+    pub fn open(places: &Places, target: Target, tenant: &str, warn: impl FnOnce(String)) -> Result<Installed> {
         if let Some(file) = target.missing()? {
             return Ok(Installed::Missing(format!("it is not installed on this node: there is no {}", file.display())));
         }
         let compiler = target.compiler()?;
-        let store = Store::open(places.entries.join(fingerprint::compute(target, &compiler)?));
+        let store = Store::open(places.entries.join(fingerprint::compute(target, &compiler)?), tenant);
         let store =
             store.inspect_err(|e| warn(format!("the artifact cache cannot be used, every start compiles: {e}"))).ok();
         Ok(Installed::Part(Self { target, compiler, store }))
@@ -160,5 +177,16 @@ mod tests {
     fn a_tenants_share_is_a_quarter_and_of_a_small_cache_more() {
         let gigabyte = 1 << 30;
         assert_eq!([4 * gigabyte, gigabyte, 1 << 20].map(share), [gigabyte, LEAST_SHARE, 1 << 20]);
+    }
+
+    #[test]
+    fn functions_are_switched_on_or_off() {
+        let read = |text: &str| switch(FUNCTIONS_VARIABLE, Some(text.into()));
+        assert_eq!(
+            [read("on").unwrap(), read("off").unwrap(), switch("", None).unwrap()],
+            [Some(true), Some(false), None]
+        );
+        let refused = read("no").unwrap_err().to_string();
+        assert!(refused.contains("CATAMARAN_CACHE_FUNCTIONS") && refused.contains("`on` or `off`"), "{refused}");
     }
 }

@@ -1,12 +1,14 @@
 //! The files of one fingerprint: artifacts, refusals, and unfinished files.
 //!
 //! ```text
-//! <sha256>            machine code of the optimising compiler
-//! <sha256>.fast       the fast compiler's: used until the optimiser's is there
-//! ....sum             checksum of the machine code beside it: see `checksum`
-//! ....of-TENANT       tenant for whom the artifact or refusal beside it was made: see `entry`
-//! <sha256>.refused    why there is none, for the user, below a word: for how long, or which engine or world it is for
-//! new-PID.START-N     an artifact that is being written, by its writer's pid and start time
+//! <sha256>                          machine code of the optimising compiler
+//! <sha256>.fast                     the fast compiler's: used until the optimiser's is there
+//! <sha256>[.fast].own-TENANT        the same for one tenant alone, because functions of its other modules went into it
+//! <sha256>[.fast].functions-TENANT  the module's functions one by one, for the compiles of that tenant's next modules
+//! ....sum                           checksum of the machine code beside it: see `checksum`
+//! ....of-TENANT                     tenant for whom the file beside it was made: see `entry`
+//! <sha256>.refused                  why there is none, for the user, below a word: for how long, or which engine or world it is for
+//! new-PID.START-N                   a file that is being written, by its writer's pid and start time
 //! ```
 //!
 //! Only root may enter the folder, because its files run as native code in workers. An entry appears whole or not at all, as long as
@@ -28,21 +30,60 @@ use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
-use super::{checksum, entry};
+use super::{checksum, entry, tenant};
 use crate::error::{Doing, Error, Result};
 
 /// The prefix of unfinished files. Their writer's pid and start time follow, which together identify it for good.
 const NEW: &str = "new-";
 const FAST: &str = ".fast";
+const OWN: &str = ".own-";
+const FUNCTIONS: &str = ".functions-";
 const REFUSED: &str = ".refused";
+/// How many files of functions a tenant keeps of each tier: as many interpreters as its applications are built on.
+const MOST_FUNCTIONS: usize = 4;
 /// A module that took too long, or too much memory, is tried again after this, because the node may have been busy.
 const SECOND_TRY: Duration = Duration::from_secs(3600);
 /// An entry's time of use is exact to this, so that a start does not write each time.
 const USE_EXACT_TO: Duration = Duration::from_secs(3600);
 
-/// The folder of one fingerprint.
+/// The folder of one fingerprint, for one tenant.
 pub struct Store {
     folder: PathBuf,
+    /// In the form that file names have.
+    tenant: String,
+}
+
+/// One of a module's artifacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The tier of the compiler that made it.
+    pub tier: Tier,
+    /// Whether functions of the tenant's other modules went into it. It is then for this tenant alone, because those modules' compile
+    /// processes, which met hostile bytes, answer for it too.
+    pub own: bool,
+}
+
+impl Kind {
+    /// The optimiser's, from the module alone.
+    pub const BEST: Self = Self { tier: Tier::Best, own: false };
+    /// All kinds, in the order in which a start takes them.
+    const ALL: [Self; 4] = [
+        Self::BEST,
+        Self { tier: Tier::Best, own: true },
+        Self { tier: Tier::Fast, own: false },
+        Self { tier: Tier::Fast, own: true },
+    ];
+}
+
+/// The meaning of an entry's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Machine code of a module.
+    Artifact(Kind),
+    /// A module's functions one by one.
+    Functions(Tier),
+    /// A refusal.
+    Refusal,
 }
 
 /// Why a module has no artifact, and for how long.
@@ -73,10 +114,10 @@ impl Lasting {
 
 /// What the cache knows of a module.
 pub enum Known {
-    /// Machine code, and which compiler made it.
-    Artifact(File, Tier),
+    /// Machine code.
+    Artifact(File, Kind),
     /// An artifact that was not verified since the machine was started.
-    Unverified(Tier),
+    Unverified(Kind),
     /// No engine runs the module, for this reason.
     Refused(String),
     /// This engine does not run the module, for this reason.
@@ -88,32 +129,30 @@ pub enum Known {
 }
 
 impl Store {
-    /// Opens the store, and makes its folder if it is missing. Fails if the folder cannot be used: the caller goes on without.
-    pub fn open(folder: PathBuf) -> Result<Self> {
+    /// Opens the store for a tenant, and makes its folder if it is missing. Fails if the folder cannot be used: the caller goes on without.
+    pub fn open(folder: PathBuf, tenant: &str) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).on(&folder)?;
         let meta = fs::metadata(&folder).on(&folder)?;
         if meta.uid() != 0 || meta.mode() & 0o077 != 0 {
             let found = format!("owner {}, mode {:o}", meta.uid(), meta.mode() & 0o7777);
             return Err(Error::refused(folder.display().to_string(), found, "a folder of root's with mode 700"));
         }
-        Ok(Self { folder })
+        Ok(Self { folder, tenant: tenant::name(tenant) })
     }
 
-    fn path(&self, digest: &str, tier: Tier) -> PathBuf {
-        match tier {
-            Tier::Best => self.folder.join(digest),
-            Tier::Fast => self.folder.join(format!("{digest}{FAST}")),
-        }
+    fn path(&self, digest: &str, kind: Kind) -> PathBuf {
+        let own = if kind.own { format!("{OWN}{}", self.tenant) } else { String::new() };
+        self.folder.join(format!("{digest}{}{own}", suffix(kind.tier)))
     }
 
     /// Returns the best artifact that there is. Skips a broken entry, with a line in the log.
-    pub fn artifact(&self, digest: &str) -> Option<(File, Tier)> {
-        for tier in [Tier::Best, Tier::Fast] {
-            let path = self.path(digest, tier);
+    pub fn artifact(&self, digest: &str) -> Option<(File, Kind)> {
+        for kind in Kind::ALL {
+            let path = self.path(digest, kind);
             match open_artifact(&path) {
                 Ok(file) => {
                     note_use(&path);
-                    return Some((file, tier));
+                    return Some((file, kind));
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) => log::warn!("cache entry {} is passed over: {e}", path.display()),
@@ -124,9 +163,9 @@ impl Store {
 
     /// Returns the best artifact of the module, or else why there is none.
     pub fn look_up(&self, digest: &str) -> Known {
-        if let Some((file, tier)) = self.artifact(digest) {
-            let verified = checksum::is_verified(&self.path(digest, tier), &file);
-            return if verified { Known::Artifact(file, tier) } else { Known::Unverified(tier) };
+        if let Some((file, kind)) = self.artifact(digest) {
+            let verified = checksum::is_verified(&self.path(digest, kind), &file);
+            return if verified { Known::Artifact(file, kind) } else { Known::Unverified(kind) };
         }
         match self.refusal(digest) {
             Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
@@ -149,12 +188,12 @@ impl Store {
         (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
     }
 
-    /// Remembers why there is no artifact, for `tenant`. If that fails, the next start finds it out again.
-    pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, tenant: &str) {
+    /// Remembers why there is no artifact. If that fails, the next start finds it out again.
+    pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str) {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let written = self.create().and_then(|mut new| {
             write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
-            new.publish(&path, |_| entry::mark(&path, tenant).on(&path))
+            new.publish(&path, |_| entry::mark(&path, &self.tenant).on(&path))
         });
         if let Err(e) = written {
             log::warn!("{e}");
@@ -172,62 +211,116 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `tenant`'s in its place, and opens it. The best one replaces the fast one, unless a process runs that. Does
-    /// not wait for the disk, because a start waits for this: see [`Store::sync`].
-    pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
-        let path = self.put(new, digest, tier, tenant)?;
+    /// Puts a new artifact in its place, and opens it. [`Kind::BEST`] replaces the others, unless a process runs them. Does not wait for the
+    /// disk, because a start waits for this: see [`Store::sync`].
+    pub fn publish(&self, new: New, digest: &str, kind: Kind) -> Result<File> {
+        let path = self.put(new, digest, kind)?;
         open_artifact(&path).on(&path)
     }
 
     /// Puts a new artifact in its place, and returns its path.
-    fn put(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<PathBuf> {
-        let path = self.path(digest, tier);
-        new.publish(&path, |written| {
-            let sum = checksum::compute(written).on(&path)?;
-            self.write_sum(&path, &sum)?;
-            entry::mark(&path, tenant).on(&path)
-        })?;
+    fn put(&self, new: New, digest: &str, kind: Kind) -> Result<PathBuf> {
+        let path = self.path(digest, kind);
+        self.move_to(new, &path)?;
         // An earlier compile may have met a limit.
         let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
         // Not after a fast one: another namespace's start may have had the best one made meanwhile, and this one is still to be opened.
-        let fast = self.path(digest, Tier::Fast);
-        if tier == Tier::Best && is_superseded(&fast) {
-            let _ = entry::remove(&fast);
+        if kind == Kind::BEST {
+            for path in Kind::ALL.map(|kind| self.path(digest, kind)) {
+                if is_superseded(&path) {
+                    let _ = entry::remove(&path);
+                }
+            }
         }
         Ok(path)
     }
 
+    /// Puts a new file in its place, with its checksum and its mark.
+    fn move_to(&self, new: New, path: &Path) -> Result<()> {
+        new.publish(path, |written| {
+            let sum = checksum::compute(written).on(path)?;
+            self.write_sum(path, &sum)?;
+            entry::mark(path, &self.tenant).on(path)
+        })
+    }
+
+    /// Opens the files of functions that this tenant's modules have left, the newest first, and returns them with their paths. Removes
+    /// those that are damaged.
+    pub fn functions(&self, tier: Tier) -> Vec<(PathBuf, File)> {
+        let opened = self.functions_by_age(tier).into_iter().rev().take(MOST_FUNCTIONS).filter_map(|path| {
+            let file = open_artifact(&path).ok()?;
+            let file = if checksum::is_verified(&path, &file) { Some(file) } else { self.verify(&path, file) };
+            Some((path, file?))
+        });
+        opened.collect()
+    }
+
+    /// Returns the paths of this tenant's files of functions, the oldest first. Their age is that of their making, not of their last use:
+    /// when the cache is full, they go before the artifacts of that time.
+    fn functions_by_age(&self, tier: Tier) -> Vec<PathBuf> {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let ending = format!("{FUNCTIONS}{}", self.tenant);
+        let mut all: Vec<_> = files
+            .filter(|file| {
+                let name = file.file_name();
+                name.to_str().is_some_and(|name| {
+                    name.ends_with(&ending) && parse(name).is_some_and(|(_, of)| of == Entry::Functions(tier))
+                })
+            })
+            .filter_map(|file| Some((file.metadata().and_then(|meta| meta.modified()).ok()?, file.path())))
+            .collect();
+        all.sort();
+        all.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// Puts a module's functions in their place, and removes the oldest of the tenant's if these are too many. Waits for the disk. The
+    /// caller holds the lock of the cache's room.
+    pub fn publish_functions(&self, new: New, digest: &str, tier: Tier) -> Result<()> {
+        let path = self.folder.join(format!("{digest}{}{FUNCTIONS}{}", suffix(tier), self.tenant));
+        new.file.sync_all().on(&path)?;
+        self.move_to(new, &path)?;
+        let all = self.functions_by_age(tier);
+        for old in all.iter().rev().skip(MOST_FUNCTIONS) {
+            let _ = entry::remove(old);
+        }
+        Ok(())
+    }
+
     /// Waits until the disk has an artifact that was published. One that the disk refuses is in the page cache alone, and would be read
     /// damaged when its pages have gone: the caller removes it ([`Store::discard`]).
-    pub fn sync(&self, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
-        artifact.sync_all().on(self.path(digest, tier))
+    pub fn sync(&self, artifact: &File, digest: &str, kind: Kind) -> Result<()> {
+        artifact.sync_all().on(self.path(digest, kind))
     }
 
     /// Removes an artifact. Processes that have mapped it keep it. The caller holds the lock of the cache's room if it can be had.
-    pub fn discard(&self, digest: &str, tier: Tier) {
+    pub fn discard(&self, digest: &str, kind: Kind) {
         // It may have been evicted.
-        let _ = entry::remove(&self.path(digest, tier));
+        let _ = entry::remove(&self.path(digest, kind));
     }
 
     /// Returns the artifact if it is what was published, and removes it if it is not. Reads all of it.
-    pub fn verified(&self, digest: &str, tier: Tier) -> Result<Option<File>> {
-        let path = self.path(digest, tier);
-        let mut file = match open_artifact(&path) {
-            Ok(file) => file,
+    pub fn verified(&self, digest: &str, kind: Kind) -> Result<Option<File>> {
+        let path = self.path(digest, kind);
+        match open_artifact(&path) {
+            Ok(file) => Ok(self.verify(&path, file)),
             // It was evicted since the look-up.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).on(&path),
-        };
-        // An artifact that cannot be read counts as damaged.
-        if let Ok(Some(sum)) = checksum::verify(&path, &mut file) {
-            if let Err(e) = self.write_sum(&path, &sum) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).on(&path),
+        }
+    }
+
+    /// Returns the file if it is what was published, and removes it if it is not. Reads all of it.
+    fn verify(&self, path: &Path, mut file: File) -> Option<File> {
+        // A file that cannot be read counts as damaged.
+        if let Ok(Some(sum)) = checksum::verify(path, &mut file) {
+            if let Err(e) = self.write_sum(path, &sum) {
                 log::debug!("{e}");
             }
-            return Ok(Some(file));
+            return Some(file);
         }
         // In a read-only cache it stays, and is skipped: the module runs uncached.
-        let _ = entry::remove(&path);
-        Ok(None)
+        let _ = entry::remove(path);
+        None
     }
 
     fn write_sum(&self, path: &Path, sum: &str) -> Result<()> {
@@ -236,13 +329,25 @@ impl Store {
         new.publish(&checksum::beside(path), |_| Ok(()))
     }
 
-    /// Removes the unfinished files of processes that died while they wrote.
+    /// See [`sweep`].
     pub fn sweep(&self) {
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if is_abandoned(&entry.file_name().to_string_lossy()) {
-                let _ = fs::remove_file(entry.path());
-            }
+        sweep(&self.folder);
+    }
+}
+
+/// Removes the unfinished files of processes that died while they wrote.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_abandoned(&entry.file_name().to_string_lossy()) {
+            let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+fn suffix(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Best => "",
+        Tier::Fast => FAST,
     }
 }
 
@@ -253,21 +358,31 @@ pub fn is_abandoned(name: &str) -> bool {
     !writer.split_once('.').is_some_and(|(pid, started)| alive(pid, started))
 }
 
-/// Whether this is a fast artifact that nobody needs any more: the best one lies beside it, and no process has it open. One that a
-/// process runs stays in its place, so that it counts: the disk has its blocks until that process ends.
+/// Whether this is an artifact that nobody needs any more: [`Kind::BEST`] lies beside it, and no process has it open. One that a process
+/// runs stays in its place, so that it counts: the disk has its blocks until that process ends.
 pub fn is_superseded(path: &Path) -> bool {
-    let best = path.to_str().and_then(|path| path.strip_suffix(FAST));
-    best.is_some_and(|best| Path::new(best).exists()) && !entry::is_in_use(path)
+    let Some((digest, Entry::Artifact(kind))) = path.file_name().and_then(|name| parse(name.to_str()?)) else {
+        return false;
+    };
+    kind != Kind::BEST && path.with_file_name(digest).exists() && !entry::is_in_use(path)
 }
 
-/// Returns the module's digest in an entry's name, and the tier, which is None for a refusal. Returns None for any other name.
-pub fn parts(name: &str) -> Option<(&str, Option<Tier>)> {
-    let (digest, tier) = match (name.strip_suffix(FAST), name.strip_suffix(REFUSED)) {
-        (Some(digest), _) => (digest, Some(Tier::Fast)),
-        (_, Some(digest)) => (digest, None),
-        _ => (name, Some(Tier::Best)),
+/// Returns the module's digest in an entry's name, and what the entry is. Returns None for any other name.
+pub fn parse(name: &str) -> Option<(&str, Entry)> {
+    let hexadecimal = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (digest, rest) = name.split_at_checked(64).filter(|(digest, _)| hexadecimal(digest, 64))?;
+    let (tier, rest) = match rest.strip_prefix(FAST) {
+        Some(rest) => (Tier::Fast, rest),
+        None => (Tier::Best, rest),
     };
-    (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((digest, tier))
+    let entry = match (rest.strip_prefix(OWN), rest.strip_prefix(FUNCTIONS)) {
+        (Some(tenant), _) if hexadecimal(tenant, 16) => Entry::Artifact(Kind { tier, own: true }),
+        (_, Some(tenant)) if hexadecimal(tenant, 16) => Entry::Functions(tier),
+        _ if rest.is_empty() => Entry::Artifact(Kind { tier, own: false }),
+        _ if rest == REFUSED && tier == Tier::Best => Entry::Refusal,
+        _ => return None,
+    };
+    Some((digest, entry))
 }
 
 /// A file that is being written.
@@ -365,7 +480,7 @@ mod tests {
 
         /// Returns a store whose folder belongs to the user that runs the test.
         fn store(&self) -> Store {
-            Store { folder: self.0.clone() }
+            Store { folder: self.0.clone(), tenant: tenant::name("a") }
         }
 
         fn names(&self) -> Vec<String> {
@@ -407,17 +522,71 @@ mod tests {
     #[test]
     fn the_names_of_entries_are_read_back() {
         let digest = "0123456789abcdef".repeat(4);
-        let store = Store { folder: PathBuf::new() };
-        for tier in [Tier::Best, Tier::Fast] {
-            let path = store.path(&digest, tier);
-            assert_eq!(parts(path.to_str().unwrap()), Some((digest.as_str(), Some(tier))));
+        let store = Store { folder: PathBuf::new(), tenant: tenant::name("a") };
+        for kind in Kind::ALL {
+            let path = store.path(&digest, kind);
+            assert_eq!(parse(path.to_str().unwrap()), Some((digest.as_str(), Entry::Artifact(kind))));
         }
-        assert_eq!(parts(&format!("{digest}.refused")), Some((digest.as_str(), None)));
-        for other in
-            ["new-1.2-3", &format!("{digest}.sum"), &format!("{digest}.fast.sum"), &format!("{digest}.of-0123"), ""]
+        for (ending, entry) in [
+            (".functions-0123456789abcdef", Entry::Functions(Tier::Best)),
+            (".fast.functions-0123456789abcdef", Entry::Functions(Tier::Fast)),
+            (".refused", Entry::Refusal),
+        ] {
+            assert_eq!(parse(&format!("{digest}{ending}")), Some((digest.as_str(), entry)));
+        }
+        for ending in [".sum", ".fast.sum", ".of-0123", ".own-0123", ".own-0123456789abcdef.sum", ".fast.refused", "0"]
         {
-            assert_eq!(parts(other), None, "{other}");
+            assert_eq!(parse(&format!("{digest}{ending}")), None, "{ending}");
         }
+        assert!(parse("new-1.2-3").is_none() && parse("").is_none() && parse(&"ü".repeat(40)).is_none());
+    }
+
+    #[test]
+    fn a_tenant_gets_its_own_functions_and_no_others() {
+        let folder = Folder::new("functions");
+        let stores = ["a", "b"].map(|tenant| Store { folder: folder.0.clone(), tenant: tenant::name(tenant) });
+        let [a, b] = &stores;
+        let digest = |number: usize| format!("{number:064}");
+        for number in 0..MOST_FUNCTIONS + 2 {
+            let mut new = a.create().unwrap();
+            write!(new.file, "functions of {number}").unwrap();
+            new.file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64)).unwrap();
+            a.publish_functions(new, &digest(number), Tier::Best).unwrap();
+        }
+        let numbers = |store: &Store, tier| -> Vec<String> {
+            store.functions(tier).into_iter().map(|(_, file)| io::read_to_string(file).unwrap()).collect()
+        };
+        assert_eq!(numbers(a, Tier::Best), [5, 4, 3, 2].map(|number| format!("functions of {number}")));
+        assert!(numbers(a, Tier::Fast).is_empty() && numbers(b, Tier::Best).is_empty());
+        // Each with its checksum and its mark.
+        assert_eq!(folder.names().len(), 3 * MOST_FUNCTIONS);
+        let damaged = a.functions(Tier::Best)[0].0.clone();
+        fs::set_permissions(&damaged, Permissions::from_mode(0o644)).unwrap();
+        fs::write(&damaged, "functions of 6, by another").unwrap();
+        fs::set_permissions(&damaged, Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(numbers(a, Tier::Best), [4, 3, 2].map(|number| format!("functions of {number}")));
+        assert!(!damaged.exists());
+    }
+
+    #[test]
+    fn code_with_a_tenants_own_functions_is_for_that_tenant_until_the_best_is_there() {
+        let folder = Folder::new("own");
+        let stores = ["a", "b"].map(|tenant| Store { folder: folder.0.clone(), tenant: tenant::name(tenant) });
+        let [a, b] = &stores;
+        let digest = "0123456789abcdef".repeat(4);
+        let (own, best) = (Kind { tier: Tier::Best, own: true }, Kind::BEST);
+        let fast = Kind { tier: Tier::Fast, own: false };
+        let has = |store: &Store| Kind::ALL.into_iter().find(|kind| store.path(&digest, *kind).exists());
+        a.put(a.create().unwrap(), &digest, own).unwrap();
+        assert_eq!((has(a), has(b)), (Some(own), None));
+        b.put(b.create().unwrap(), &digest, fast).unwrap();
+        assert_eq!((has(a), has(b)), (Some(own), Some(fast)));
+        b.put(b.create().unwrap(), &digest, best).unwrap();
+        assert_eq!((has(a), has(b)), (Some(best), Some(best)));
+        assert!(!b.path(&digest, fast).exists() && is_superseded(&a.path(&digest, own)), "it goes with the next entry");
+        let held = File::open(a.path(&digest, own)).unwrap();
+        assert!(!is_superseded(&a.path(&digest, own)), "a process runs it");
+        drop(held);
     }
 
     #[test]
@@ -431,9 +600,9 @@ mod tests {
     fn an_artifact_is_readable_by_all_and_writable_by_nobody() {
         let folder = Folder::new("mode");
         let store = folder.store();
-        let (digest, tier) = ("d", Tier::Fast);
-        store.create().unwrap().publish(&store.path(digest, tier), |_| Ok(())).unwrap();
-        assert_eq!(fs::metadata(store.path(digest, tier)).unwrap().mode() & 0o7777, 0o444);
+        let (digest, kind) = ("d", Kind { tier: Tier::Fast, own: false });
+        store.create().unwrap().publish(&store.path(digest, kind), |_| Ok(())).unwrap();
+        assert_eq!(fs::metadata(store.path(digest, kind)).unwrap().mode() & 0o7777, 0o444);
         assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o7777, 0o700, "to who is let in");
     }
 
@@ -441,7 +610,8 @@ mod tests {
     fn fast_code_that_is_ready_after_the_best_stays_until_it_was_opened() {
         let folder = Folder::new("late");
         let store = folder.store();
-        let put = |tier| store.put(store.create().unwrap(), "d", tier, "a").unwrap();
+        let digest = "d".repeat(64);
+        let put = |tier| store.put(store.create().unwrap(), &digest, Kind { tier, own: false }).unwrap();
         let (best, fast) = (put(Tier::Best), put(Tier::Fast));
         assert!(best.exists() && fast.exists());
         put(Tier::Best);
@@ -452,18 +622,18 @@ mod tests {
     fn an_artifact_that_the_disk_refuses_is_removed_with_what_lies_beside_it() {
         let folder = Folder::new("disk");
         let store = folder.store();
-        let (digest, tier) = ("d", Tier::Fast);
-        let path = store.path(digest, tier);
+        let (digest, kind) = ("d", Kind { tier: Tier::Fast, own: false });
+        let path = store.path(digest, kind);
         store.create().unwrap().publish(&path, |_| Ok(())).unwrap();
         store.write_sum(&path, "sum").unwrap();
-        entry::mark(&path, "a").unwrap();
-        store.sync(&File::open(&path).unwrap(), digest, tier).unwrap();
+        entry::mark(&path, &store.tenant).unwrap();
+        store.sync(&File::open(&path).unwrap(), digest, kind).unwrap();
         assert_eq!(folder.names().len(), 3);
         // A file that cannot be synced.
-        assert!(store.sync(&File::open("/dev/null").unwrap(), digest, tier).is_err());
-        store.discard(digest, tier);
+        assert!(store.sync(&File::open("/dev/null").unwrap(), digest, kind).is_err());
+        store.discard(digest, kind);
         assert!(folder.names().is_empty());
-        store.discard(digest, tier);
+        store.discard(digest, kind);
     }
 
     #[test]
@@ -478,7 +648,7 @@ mod tests {
             ("d", Lasting::OtherWorld(World::Http)),
             ("f", Lasting::OtherWorld(World::ExtendedCommand)),
         ] {
-            store.refuse(digest, lasting, "why\nand how", "a");
+            store.refuse(digest, lasting, "why\nand how");
             assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
             let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
             file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();

@@ -101,7 +101,7 @@ impl Cache {
         let mut untried = Untried::new(&self.targets);
         let mut declined = Vec::new();
         while let Some(target) = untried.next() {
-            let part = match Part::open(&self.places, target, |warning| warn!("{warning}"))? {
+            let part = match Part::open(&self.places, target, &self.tenant, |warning| warn!("{warning}"))? {
                 Installed::Part(part) => part,
                 Installed::Missing(missing) => {
                     declined.push((target.engine().word().to_owned(), missing));
@@ -110,8 +110,8 @@ impl Cache {
                 }
             };
             match part.look_up(&module.digest) {
-                Known::Artifact(file, tier) if tier == Tier::Best || !self.waits_for_best(target, module)? => {
-                    if tier == Tier::Fast {
+                Known::Artifact(file, kind) if kind.tier == Tier::Best || !self.waits_for_best(target, module)? => {
+                    if kind.tier == Tier::Fast {
                         self.improve(target, module);
                     }
                     let (name, digest) = (module.name.clone(), module.digest.clone());
@@ -122,7 +122,7 @@ impl Cache {
                             module: name,
                             digest,
                             layer: None,
-                            tier,
+                            tier: kind.tier,
                             origin: Origin::Hit,
                             uncached: false,
                         },

@@ -39,6 +39,8 @@ struct Entry {
     /// The target of the code: the engine's word, followed by the world's unless the world is a command's.
     target: Option<String>,
     tier: String,
+    /// Whether it serves one namespace alone.
+    own: bool,
     bytes: u64,
     /// In seconds since 1970, exact to the hour.
     used: u64,
@@ -173,18 +175,19 @@ fn table(entries: &[Entry]) -> String {
     if !entries.is_empty() {
         let _ = writeln!(
             text,
-            "{:<DIGITS$}  {:<width$} {:<8} {:>10}  {:<12} STATE",
+            "{:<DIGITS$}  {:<width$} {:<9} {:>10}  {:<12} STATE",
             "MODULE", "TARGET", "TIER", "BYTES", "LAST USED"
         );
     }
     for entry in entries {
-        let state = match (entry.in_use, entry.current) {
-            (true, _) => "in use",
-            (false, true) => "",
-            (false, false) => "of another build",
+        let state = match (entry.in_use, entry.current, entry.own) {
+            (true, ..) => "in use",
+            (false, false, _) => "of another build",
+            (false, true, true) => "of one namespace",
+            (false, true, false) => "",
         };
         let line = format!(
-            "{:<DIGITS$}  {:<width$} {:<8} {:>10}  {:<12} {state}",
+            "{:<DIGITS$}  {:<width$} {:<9} {:>10}  {:<12} {state}",
             entry.digest.get(..DIGITS).unwrap_or(&entry.digest),
             target(entry),
             entry.tier,
@@ -216,6 +219,7 @@ mod tests {
             engine: Some("wasmtime".into()),
             target: Some("wasmtime".into()),
             tier: "best".into(),
+            own: digit == 'd',
             bytes: 3 << 19,
             used: 0,
             in_use,
@@ -226,16 +230,17 @@ mod tests {
 
     #[test]
     fn entries_are_listed_in_a_table() {
-        let entries = vec![entry('a', true), entry('b', false), entry('c', false)];
+        let entries = vec![entry('a', true), entry('b', false), entry('c', false), entry('d', false)];
         let found = Found { most: 1 << 30, folder: "/cache".into(), entries, ..Found::default() };
         let (text, value, code) = answer(&CacheAction::List, &found);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
-            lines[1].starts_with("aaaaaaaaaaaaaaaa  wasmtime  best        1.5 MiB") && lines[1].ends_with("in use"),
+            lines[1].starts_with("aaaaaaaaaaaaaaaa  wasmtime  best         1.5 MiB") && lines[1].ends_with("in use"),
             "{text}"
         );
         assert!(lines[2].ends_with("days ago") && lines[3].ends_with("of another build"), "{text}");
-        assert_eq!((lines[4], code), ("3 entries, 4.5 MiB of 1.0 GiB in /cache", OK));
+        assert!(lines[4].ends_with("of one namespace"), "{text}");
+        assert_eq!((lines[5], code), ("4 entries, 6.0 MiB of 1.0 GiB in /cache", OK));
         assert_eq!(value["entries"][0]["in_use"], true);
     }
 

@@ -257,10 +257,13 @@ fn await_best(host: &Host, engine: &str, digest: &str, limit: Duration) -> bool 
     let until = Instant::now() + limit;
     loop {
         let entries = host.glob(&state::home().join(format!("cache/{engine}-*/{digest}*")));
-        let is =
-            |suffix: &str| entries.iter().any(|path| path.to_string_lossy().ends_with(&format!("{digest}{suffix}")));
-        if is("") || !is(".fast") {
-            return is("");
+        let after = |path: &PathBuf| path.to_string_lossy().rsplit_once(digest).map(|(_, rest)| rest.to_owned());
+        let endings: Vec<_> = entries.iter().filter_map(after).collect();
+        // Either may be for the namespace alone.
+        let best = endings.iter().any(|ending| ending.is_empty() || ending.starts_with(".own-"));
+        let fast = endings.iter().any(|ending| ending == ".fast" || ending.starts_with(".fast.own-"));
+        if best || !fast {
+            return best;
         }
         if Instant::now() > until {
             return false;
@@ -315,6 +318,8 @@ mod tests {
         let short = Duration::from_millis(200);
         assert!(!await_best(&host, "wasmer", "d", Duration::from_secs(3600)), "there is nothing to wait for");
         std::fs::write(folder.join("d.fast"), "").unwrap();
+        assert!(!await_best(&host, "wasmer", "d", short));
+        std::fs::rename(folder.join("d.fast"), folder.join("d.fast.own-0123456789abcdef")).unwrap();
         assert!(!await_best(&host, "wasmer", "d", short));
         std::fs::write(folder.join("d"), "").unwrap();
         assert!(await_best(&host, "wasmer", "d", short) && !await_best(&host, "wasmtime", "d", short));

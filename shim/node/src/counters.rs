@@ -52,10 +52,15 @@ impl Size {
     }
 }
 
-/// Artifacts are `SHA256` or `SHA256.fast`; beside them lie sums, marks, refusals, and artifacts that are not complete yet.
+/// Artifacts are `SHA256` or `SHA256.fast`, with `.own-TENANT` behind it if they are for one tenant; beside them lie sums, marks,
+/// functions, refusals, and what is not complete yet.
 fn is_artifact(name: &str) -> bool {
-    let digest = name.strip_suffix(".fast").unwrap_or(name);
-    digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    let hexadecimal = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let shared = match name.split_once(".own-") {
+        Some((shared, tenant)) if hexadecimal(tenant, 16) => shared,
+        _ => name,
+    };
+    hexadecimal(shared.strip_suffix(".fast").unwrap_or(shared), 64)
 }
 
 /// How many starts wait for an artifact, including those whose module is being compiled: files `orders/PID.N-AMOUNT-TENANT` of compile
@@ -93,7 +98,12 @@ mod tests {
             "hits 3\nhits.wasmtime 3\nnewer.thing a lot\nstarts.wasmer.command.best 7\n\n",
         );
         let (digest, folder) = ("0123456789abcdef".repeat(4), format!("{home}/cache/wasmtime-48-x"));
-        for name in ["", ".fast", ".sum", ".fast.sum", ".of-0011223344556677", ".refused"] {
+        let tenant = "0011223344556677";
+        let artifacts = ["", ".fast", &format!(".own-{tenant}"), &format!(".fast.own-{tenant}")].map(str::to_owned);
+        let others = [".sum", ".fast.sum", ".refused"].map(str::to_owned);
+        let marks = [".of-", ".functions-", ".fast.functions-"].map(|kind| format!("{kind}{tenant}"));
+        let beside = [format!(".own-{tenant}.sum"), format!(".own-{tenant}.of-{tenant}")];
+        for name in artifacts.iter().chain(&others).chain(&marks).chain(&beside) {
             tree.file(&format!("{folder}/{digest}{name}"), &"x".repeat(5000));
         }
         tree.file(&format!("{folder}/new-12.3-0"), "half");
@@ -106,6 +116,6 @@ mod tests {
         assert_eq!(read["starts.wasmer.command.best"], 7);
         assert_eq!(servers(&read), None, "a command was started");
         let size = Size::read(&host);
-        assert_eq!((size.entries, size.bytes >= 30_000, queue(&host)), (2, true, 2), "{size:?}");
+        assert_eq!((size.entries, size.bytes >= 60_000, queue(&host)), (4, true, 2), "{size:?}");
     }
 }

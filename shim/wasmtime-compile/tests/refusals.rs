@@ -17,7 +17,7 @@ fn refusal(bytes: &[u8]) -> String {
 
 #[track_caller]
 fn refusal_in(bytes: &[u8], world: World) -> String {
-    match compile(bytes, Tier::Best, world).expect_err("compiled") {
+    match compile(bytes, Tier::Best, world, None).expect_err("compiled") {
         Refusal::Module(text) | Refusal::OtherEngine(text) => text,
         Refusal::OtherWorld(world, text) => panic!("{}: {text}", world.word()),
     }
@@ -25,7 +25,7 @@ fn refusal_in(bytes: &[u8], world: World) -> String {
 
 /// Compiles `bytes` as a command, and returns the text that says that they are a server.
 fn server(bytes: &[u8]) -> String {
-    match compile(bytes, Tier::Best, World::Command).expect_err("compiled") {
+    match compile(bytes, Tier::Best, World::Command, None).expect_err("compiled") {
         Refusal::OtherWorld(_, text) => text,
         other => panic!("no server: {other:?}"),
     }
@@ -98,17 +98,18 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
     let command = component(&["wasi:cli/environment@0.2.3"], &[RUN]);
     let both = component(&["wasi:cli/environment@0.2.3"], &[RUN, HANDLER]);
     for world in SERVERS {
-        compile(&handler, Tier::Fast, world).unwrap();
-        compile(&both, Tier::Best, world).unwrap();
+        compile(&handler, Tier::Fast, world, None).unwrap();
+        compile(&both, Tier::Best, world, None).unwrap();
         says(&refusal_in(&stranger, world), &["`acme:queue/topics@1.0.0`", "wac plug"]);
         says(&refusal_in(&command, world), &["it is to be a server", "`wasi:cli/run@0.2.3`: it is a command"]);
         says(&refusal_in(&component(&[], &["acme:queue/topics"]), world), &["`wasi:http/proxy`"]);
-        compile(&component(&["wasi:http/types@0.3.0", "wasi:io/poll@0.2.9"], &[HANDLER_3]), Tier::Fast, world).unwrap();
+        compile(&component(&["wasi:http/types@0.3.0", "wasi:io/poll@0.2.9"], &[HANDLER_3]), Tier::Fast, world, None)
+            .unwrap();
         says(&refusal_in(&component(&[], &["wasi:http/handler@0.4.0"]), world), &["of no WASI that is known"]);
         says(&refusal_in(&module(r#"(module (func (export "_start")))"#), world), &["is a module and no component"]);
         says(&refusal_in(b"#!/bin/sh\n", world), &["begins with 23 21"]);
     }
-    compile(&both, Tier::Best, World::Command).unwrap();
+    compile(&both, Tier::Best, World::Command, None).unwrap();
 }
 
 #[test]
@@ -125,23 +126,23 @@ fn a_command_that_needs_http_or_wasi_0_3_is_an_extended_command() {
         (&["wasi:clocks/types@0.3.0"], &[RUN], "imports `wasi:clocks/types@0.3.0`, which is of WASI 0.3"),
     ] {
         let bytes = component(imports, exports);
-        match compile(&bytes, Tier::Fast, World::Command).unwrap_err() {
+        match compile(&bytes, Tier::Fast, World::Command, None).unwrap_err() {
             Refusal::OtherWorld(World::ExtendedCommand, text) => says(&text, &[why]),
             other => panic!("{other:?}"),
         }
-        compile(&bytes, Tier::Fast, World::ExtendedCommand).unwrap();
+        compile(&bytes, Tier::Fast, World::ExtendedCommand, None).unwrap();
     }
     // A forbidden import is refused at once. A component that runs as a plain command is not an extended one.
     says(&refusal(&component(&["acme:queue/topics@1.0.0"], &["wasi:cli/run@0.3.0"])), &["`acme:queue/topics@1.0.0`"]);
     says(&refusal(&component(&["wasi:http/types@0.2.0-rc-2023-12-05"], &[RUN])), &["from before WASI 0.2.0"]);
-    compile(&component(&[], &[RUN, "wasi:cli/run@0.3.0"]), Tier::Fast, World::Command).unwrap();
+    compile(&component(&[], &[RUN, "wasi:cli/run@0.3.0"]), Tier::Fast, World::Command, None).unwrap();
 }
 
 /// A worker refuses the code of every world but its own.
 #[test]
 fn code_made_for_one_world_is_not_loaded_in_another() {
     let bytes = component(&[], &[RUN, HANDLER]);
-    let made = |world| compile(&bytes, Tier::Best, world).unwrap();
+    let made = |world| compile(&bytes, Tier::Best, world, None).unwrap();
     let engine = |config: wasmtime::Result<wasmtime::Config>| wasmtime::Engine::new(&config.unwrap()).unwrap();
     let settings = [config::config(), config::extended(), config::server(true), config::server(false)];
     let (worlds, engines) = (World::ALL, settings.map(engine));
@@ -172,7 +173,7 @@ fn an_invalid_component_is_refused_with_the_offset() {
 
 #[test]
 fn native_code_is_refused() {
-    let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best, World::Command).unwrap();
+    let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best, World::Command, None).unwrap();
     says(&refusal(&artifact), &["never run", ".cwasm"]);
 }
 
@@ -238,12 +239,12 @@ fn sparse_tables_and_memories_of_real_programs_are_compiled() {
     let one = r#"(module (func $f (export "_start")) (table 1000000 funcref) (elem (i32.const 999999) func $f)
       (memory 65536) (data (i32.const 16) "x") (data (i32.const 0x0ff0_0000) "x")
       (table $large 10000000 funcref) (elem (table $large) (i32.const 9999999) func $f))"#;
-    assert!(compile(&module(one), Tier::Best, World::Command).unwrap().len() < 8 << 20);
+    assert!(compile(&module(one), Tier::Best, World::Command, None).unwrap().len() < 8 << 20);
 }
 
 #[test]
 fn the_same_bytes_give_the_same_artifact() {
     let bytes = module(include_str!("guests/many.wat"));
-    let compiled = || compile(&bytes, Tier::Best, World::Command).unwrap();
+    let compiled = || compile(&bytes, Tier::Best, World::Command, None).unwrap();
     assert!(compiled() == compiled());
 }

@@ -3,17 +3,18 @@
 //! Standard input is the module (a sealed memfd), standard output the artifact (a new file in the cache), standard
 //! error the verdict's text. The exit code is the verdict: 0, [`EXIT_REFUSED`] for a module that is at fault,
 //! [`EXIT_OTHER_ENGINE`] for one that the other engine runs, [`World::of_exit_code`] for one of another world, [`EXIT_OUTPUT`]
-//! for an artifact that cannot be written, anything else for a compiler that failed.
+//! for an artifact that cannot be written, anything else for a compiler that failed. A fourth argument, if there is one, has the
+//! numbers of [`Functions`]' descriptors.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::quote::shortened;
-use crate::unprivileged::{Allowance, give_up_rights};
+use crate::unprivileged::{Allowance, give_up_rights_but};
 
 /// Exit code of a compile process that refuses its module; standard error says why. (`EX_DATAERR` of sysexits.h.)
 pub const EXIT_REFUSED: u8 = 65;
@@ -150,12 +151,43 @@ impl Tier {
     }
 }
 
+/// Machine code of single functions, which compiles of one tenant's modules leave for each other. Only the engine's compiler knows the
+/// format.
+#[derive(Debug)]
+pub struct Functions {
+    /// The file for functions that are compiled now. Stays empty if there is nothing to keep.
+    pub new: File,
+    /// The most bytes that it may have.
+    pub most: u64,
+    /// Functions of other modules, which earlier compiles have written.
+    pub known: Vec<File>,
+}
+
+impl Functions {
+    /// Returns the fourth argument of a compile process that inherits these descriptors.
+    pub fn argument(new: RawFd, known: impl Iterator<Item = RawFd>) -> String {
+        let numbers: Vec<_> = std::iter::once(new).chain(known).map(|number| number.to_string()).collect();
+        numbers.join(",")
+    }
+
+    /// Reads such an argument. Returns None if it is something else.
+    fn numbers(argument: &str) -> Option<Vec<RawFd>> {
+        argument.split(',').map(|number| number.parse().ok()).collect()
+    }
+
+    fn new(descriptors: Vec<OwnedFd>, most: u64) -> Option<Self> {
+        let mut files = descriptors.into_iter().map(File::from);
+        Some(Self { new: files.next()?, most, known: files.collect() })
+    }
+}
+
 /// Gives up every right, reads the module, has `compile` compile it, and writes the artifact.
 ///
 /// `compile` returns the artifact's bytes, or the reason to refuse the module.
-pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>) -> ExitCode {
+pub fn run(compile: impl FnOnce(&[u8], Tier, World, Option<Functions>) -> Result<Vec<u8>, Refusal>) -> ExitCode {
     let world = std::env::args().nth(3).and_then(|word| World::parse(&word));
-    let (Some(tier), Some(world)) = (Tier::of_this_process(), world) else {
+    let numbers = std::env::args().nth(4).map_or(Some(Vec::new()), |argument| Functions::numbers(&argument));
+    let (Some(tier), Some(world), Some(numbers)) = (Tier::of_this_process(), world, numbers) else {
         eprintln!("a compile process is started by catamaran-helper, with a tier, its driver's pid and a world");
         return ExitCode::from(2);
     };
@@ -163,17 +195,20 @@ pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>)
     let bytes = duplicate(std::io::stdin().as_fd()).and_then(|module| Ok(module.metadata()?.len())).unwrap_or(0);
     // A compiler has one thread for each core of the machine.
     let allowance = Allowance { file: most(bytes), processor: 600, memory: 16 << 30, threads: 1024 };
-    if let Err(e) = give_up_rights(driver, allowance) {
-        eprintln!("the compile process cannot confine itself: {e}");
-        return ExitCode::FAILURE;
-    }
+    let functions = match give_up_rights_but(driver, allowance, &numbers) {
+        Ok(descriptors) => Functions::new(descriptors, allowance.file),
+        Err(e) => {
+            eprintln!("the compile process cannot confine itself: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut module = Vec::new();
     let read = duplicate(std::io::stdin().as_fd()).and_then(|mut f| f.read_to_end(&mut module));
     if let Err(e) = read {
         eprintln!("reading the module: {e}");
         return ExitCode::FAILURE;
     }
-    let artifact = match compile(&module, tier, world) {
+    let artifact = match compile(&module, tier, world, functions) {
         Ok(artifact) => artifact,
         Err(refusal) => {
             let (reason, code) = match refusal {

@@ -28,7 +28,7 @@ pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCo
     crate::panics::end_the_process();
     // First of all, and for the clone too: a process of the namespace that this one joins could otherwise open this program's
     // file, its descriptors or the host's root through /proc while the worker is not confined yet.
-    if let Err(e) = confine::close_to_others() {
+    if let Err(e) = confine::close_to_others(&[]) {
         eprintln!("{e}");
         return ExitCode::FAILURE;
     }

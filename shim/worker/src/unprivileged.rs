@@ -1,6 +1,8 @@
 //! Gives up the rights of a process that reads hostile bytes and was started by one with root's rights: a compile process, or the
 //! reader of an image's manifests.
 
+use std::os::fd::{OwnedFd, RawFd};
+
 pub use crate::confine::Allowance;
 use crate::confine::{close_to_others, without_rights};
 
@@ -10,5 +12,15 @@ use crate::confine::{close_to_others, without_rights};
 /// # Errors
 /// The step that failed. The process may have given up some of its rights by then, and must end.
 pub fn give_up_rights(parent: Option<i32>, most: Allowance) -> Result<(), String> {
-    close_to_others().and_then(|()| without_rights(parent, most)).map_err(|e| e.to_string())
+    give_up_rights_but(parent, most, &[]).map(drop)
+}
+
+/// The same, but for the inherited descriptors with these numbers, which it returns in their order.
+///
+/// # Errors
+/// As [`give_up_rights`], and if one of the numbers is no inherited descriptor's.
+pub fn give_up_rights_but(parent: Option<i32>, most: Allowance, numbers: &[RawFd]) -> Result<Vec<OwnedFd>, String> {
+    let kept = close_to_others(numbers).map_err(|e| e.to_string())?;
+    without_rights(parent, most).map_err(|e| e.to_string())?;
+    Ok(kept)
 }

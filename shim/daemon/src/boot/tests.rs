@@ -1,6 +1,6 @@
 //! The table of docs/reference.md about the shim's own environment.
 
-use catamaran_cache::places::{self, BYTES_VARIABLE, ROOT_VARIABLE, SHARE_VARIABLE};
+use catamaran_cache::places::{self, BYTES_VARIABLE, FUNCTIONS_VARIABLE, ROOT_VARIABLE, SHARE_VARIABLE};
 use catamaran_reference::{code, matches};
 
 use super::start::EVENTS_VARIABLE;
@@ -23,6 +23,12 @@ fn the_reference_has_every_variable_of_the_shim() {
                  to the whole cache if that is smaller.",
                 places::LEAST_SHARE
             ),
+        ),
+        (
+            FUNCTIONS_VARIABLE,
+            code("on"),
+            "Whether a compile takes over functions that other modules of its namespace have left ([the cache](node.md#the-cache)): `on` or `off`."
+                .to_owned(),
         ),
         (
             PATH_VARIABLE,

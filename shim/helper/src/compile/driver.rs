@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use catamaran_cache::counters::Counter;
 use catamaran_cache::order::{Answer, Order, Origin, Wish, awaited};
 use catamaran_cache::places::{Installed, Part, Places};
-use catamaran_cache::store::Known;
+use catamaran_cache::store::{Kind, Known};
 use catamaran_cache::target::{Target, Untried};
 use catamaran_cgroup::Compilers;
 use catamaran_host::programs::Program;
@@ -140,13 +140,13 @@ impl Driver {
 
     /// Answers, and then makes better code if the answer was fast code.
     fn deliver(&mut self, made: Made) -> Result<()> {
-        let Made { artifact, target, digest, tier, origin, uncached, later } = made;
+        let Made { artifact, target, digest, kind, origin, uncached, functions, later } = made;
         let words = Answer::Made {
             module: self.order.name.clone(),
             target,
             digest: digest.clone(),
             layer: self.order.layer.clone(),
-            tier,
+            tier: kind.tier,
             origin,
             later: later.is_some(),
             uncached: uncached.is_some(),
@@ -157,13 +157,19 @@ impl Driver {
         drop(self.counted.take());
         if matches!(origin, Origin::Compiled(_))
             && let Installed::Part(part) = self.part(target)?
-            && let Err(e) = self.sync(&part, &artifact, &digest, tier)
         {
-            self.count_failure(&e);
-            self.warnings.push(format!(
-                "the disk refused the artifact of {}, so the next start compiles it again: {e}",
-                self.order.name
-            ));
+            if let Err(e) = self.sync(&part, &artifact, &digest, kind) {
+                self.count_failure(&e);
+                self.warnings.push(format!(
+                    "the disk refused the artifact of {}, so the next start compiles it again: {e}",
+                    self.order.name
+                ));
+            }
+            if let Some(functions) = functions
+                && let Err(e) = self.keep_functions(&part, functions, &digest, kind.tier)
+            {
+                self.warnings.push(format!("the functions of {} were not kept: {e}", self.order.name));
+            }
         }
         drop(artifact);
         if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
@@ -221,7 +227,7 @@ impl Driver {
 
     fn part(&mut self, target: Target) -> Result<Installed> {
         let warnings = &mut self.warnings;
-        Ok(Part::open(&self.places, target, |warning| warnings.push(warning))?)
+        Ok(Part::open(&self.places, target, &self.order.tenant, |warning| warnings.push(warning))?)
     }
 
     /// Tries one target after the other.
@@ -326,7 +332,7 @@ impl Driver {
         }
         let cached = part.store.is_some();
         let begin = Instant::now();
-        let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
+        let Fresh { artifact, kind, functions, uncached } = match self.compile(part, &module, tier, true)? {
             Outcome::Made(fresh) => fresh,
             // Returning drops the module's bytes, because the next target may have to wait.
             Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
@@ -335,7 +341,8 @@ impl Driver {
         drop(slot);
         let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
         let later = (tier == Tier::Fast && cached && uncached.is_none()).then_some(given);
-        Ok(Served::made(Made { artifact, target: part.target, digest: module.digest, tier, origin, uncached, later }))
+        let (target, digest) = (part.target, module.digest);
+        Ok(Served::made(Made { artifact, target, digest, kind, origin, uncached, functions, later }))
     }
 
     /// Moves this process into the cgroup of compiles that starts wait for, once.
@@ -400,14 +407,15 @@ impl Driver {
             Some(Turn::Unwanted) | None => return Ok(()),
         };
         match part.look_up(given.digest()) {
-            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) | Known::OtherWorld(..) => {
-                return Ok(());
-            }
-            Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
+            Known::Artifact(_, Kind { tier: Tier::Best, .. })
+            | Known::Refused(_)
+            | Known::OtherEngine(_)
+            | Known::OtherWorld(..) => return Ok(()),
+            Known::Artifact(..) | Known::Unverified(_) | Known::Nothing => {}
         }
         let module = self.read(&part, &mut given)?;
         match self.compile(&part, &module, Tier::Best, false)? {
-            Outcome::Made(made) => self.sync(&part, &made.artifact, &module.digest, Tier::Best),
+            Outcome::Made(made) => self.sync(&part, &made.artifact, &module.digest, made.kind),
             Outcome::Declined(reason) | Outcome::OtherWorld(_, reason) => {
                 Err(self.failed(format!("the compiler for {target} declines it: {reason}")))
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use catamaran_cache::engine::Engine;
 use catamaran_cache::places::{Places, fingerprints};
-use catamaran_cache::store::{Store, parts};
+use catamaran_cache::store;
 use catamaran_cache::target::Target;
 use catamaran_cache::{checksum, entry, fingerprint};
 use nix::libc;
@@ -50,8 +50,10 @@ struct Entry {
     engine: Option<Engine>,
     /// The target of the machine code; None if it is unknown.
     target: Option<Target>,
-    /// `best` or `fast`, or `refused` for a cached refusal.
+    /// `best` or `fast`, `functions` for the module's functions that are kept for others, or `refused` for a cached refusal.
     tier: &'static str,
+    /// Whether it serves only the namespace that it was made for: functions, and machine code with functions of other modules.
+    own: bool,
     /// Its bytes on the disk, with its checksum.
     bytes: u64,
     /// The time of the last use in seconds since 1970, exact to the hour.
@@ -152,7 +154,7 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
         let target = fingerprint::target(&name);
         for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let file_name = file.file_name();
-            let (Some((digest, tier)), Ok(meta)) = (file_name.to_str().and_then(parts), file.metadata()) else {
+            let (Some((digest, kept)), Ok(meta)) = (file_name.to_str().and_then(store::parse), file.metadata()) else {
                 continue;
             };
             if !meta.is_file() {
@@ -163,7 +165,16 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
                 digest: digest.to_owned(),
                 engine: evict::engine(&path),
                 target,
-                tier: tier.map_or("refused", |tier| tier.word()),
+                tier: match kept {
+                    store::Entry::Artifact(kind) => kind.tier.word(),
+                    store::Entry::Functions(_) => "functions",
+                    store::Entry::Refusal => "refused",
+                },
+                own: match kept {
+                    store::Entry::Artifact(kind) => kind.own,
+                    store::Entry::Functions(_) => true,
+                    store::Entry::Refusal => false,
+                },
                 bytes: entry::bytes(&path, &meta),
                 used: u64::try_from(meta.mtime()).unwrap_or(0),
                 in_use: entry::is_in_use(&path),
@@ -194,9 +205,7 @@ fn prune(entries: Vec<Entry>, to_bytes: Option<u64>, chosen: impl Fn(&Entry) -> 
 /// Removes the unfinished files of processes that died while they wrote, and empty folders.
 fn sweep(root: &Path) {
     for folder in evict::folders(root) {
-        if let Ok(store) = Store::open(folder.clone()) {
-            store.sweep();
-        }
+        store::sweep(&folder);
         let _ = fs::remove_dir(folder);
     }
 }
@@ -278,19 +287,23 @@ mod tests {
         fs::write(cache.folder().join("new-1.2-3"), "unfinished").unwrap();
         let servers = cache.0.join("cache/wasmtime-http-1-2-3");
         fs::create_dir(&servers).unwrap();
-        fs::write(servers.join(format!("{}.fast", "d".repeat(64))), "x").unwrap();
+        for ending in ["fast", "own-0123456789abcdef", "fast.functions-0123456789abcdef"] {
+            fs::write(servers.join(format!("{}.{ending}", "d".repeat(64))), "x").unwrap();
+        }
         let held = File::open(cache.path('b')).unwrap();
         let found = cache.ask("\"list\"");
         let told: Vec<_> =
-            found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.in_use, e.target, e.current)).collect();
-        let of = Some(Target::Wasmtime);
+            found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.own, e.in_use, e.target, e.current)).collect();
+        let (of, servers) = (Some(Target::Wasmtime), Some(Target::WasmtimeHttp));
         assert_eq!(
             told,
             [
-                ("a", "best", false, of, true),
-                ("b", "best", true, of, true),
-                ("c", "refused", false, of, true),
-                ("d", "fast", false, Some(Target::WasmtimeHttp), false),
+                ("a", "best", false, false, of, true),
+                ("b", "best", false, true, of, true),
+                ("c", "refused", false, false, of, true),
+                ("d", "fast", false, false, servers, false),
+                ("d", "functions", true, false, servers, false),
+                ("d", "best", true, false, servers, false),
             ]
         );
         assert!(found.entries.iter().all(|entry| entry.engine == Some(Engine::Wasmtime)));

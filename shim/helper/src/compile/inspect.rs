@@ -32,6 +32,9 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Task, Verdict};
 use crate::error::{Doing, Error, Result};
 
+/// No namespace has this name. The answer is about what all of them share.
+const NO_TENANT: &str = "";
+
 /// Returns the verdict "a component of this world", which leads to a second question and never reaches the answer.
 fn verdict_of(world: World) -> &'static str {
     match world {
@@ -241,10 +244,12 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
     let places = Places::find()?;
     // Does not make the cache's folders on a node that has none yet.
     if places.entries.is_dir()
-        && let Installed::Part(part) = Part::open(&places, target, |_| ())?
+        && let Installed::Part(part) = Part::open(&places, target, NO_TENANT, |_| ())?
     {
         match part.look_up(digest) {
-            Known::Artifact(_, tier) | Known::Unverified(tier) => return Ok(answer("runs", None, Some(tier.word()))),
+            Known::Artifact(_, kind) | Known::Unverified(kind) => {
+                return Ok(answer("runs", None, Some(kind.tier.word())));
+            }
             Known::Refused(reason) => return Ok(answer("refused", Some(reason), None)),
             Known::OtherEngine(reason) => return Ok(answer("other-engine", Some(reason), None)),
             Known::OtherWorld(world, reason) => return Ok(answer(verdict_of(world), Some(reason), None)),
@@ -254,7 +259,7 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
     let compiler = target.compiler()?;
     let doing = || format!("asking {engine} about {}", asked.name);
     let output = File::from(rustix::fs::memfd_create("artifact", MemfdFlags::CLOEXEC).doing(doing)?);
-    let task = Task::Artifact(Tier::Fast, target.world());
+    let task = Task::Artifact(Tier::Fast, target.world(), None);
     let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, task, |_| ())?;
     Ok(match verdict {
         Verdict::Made => answer("runs", None, None),

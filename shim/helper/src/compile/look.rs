@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use catamaran_cache::order::{Wish, awaited};
 use catamaran_cache::places::Part;
-use catamaran_cache::store::Known;
+use catamaran_cache::store::{Kind, Known};
 use catamaran_worker::compiler::Tier;
 
 use super::driver::Driver;
@@ -21,15 +21,15 @@ impl Driver {
         let served = match (known, look) {
             (Known::OtherEngine(reason), _) => Served::Declined(reason, given),
             (Known::OtherWorld(world, reason), _) => Served::OtherWorld(world, reason, given),
-            (Known::Artifact(artifact, tier), Look::First) => Served::found(target, artifact, tier, given),
-            (Known::Artifact(artifact, tier), _) => Served::shared(target, artifact, tier, &given),
-            (Known::Unverified(tier), Look::Locked) => match self.verified(part, given.digest(), tier)? {
-                Some(artifact) => Served::found(target, artifact, tier, given),
+            (Known::Artifact(artifact, kind), Look::First) => Served::found(target, artifact, kind, given),
+            (Known::Artifact(artifact, kind), _) => Served::shared(target, artifact, kind, &given),
+            (Known::Unverified(kind), Look::Locked) => match self.verified(part, given.digest(), kind)? {
+                Some(artifact) => Served::found(target, artifact, kind, given),
                 None => return Ok(ControlFlow::Continue(given)),
             },
             (known, Look::Unlocked(why)) => match known {
-                Known::Unverified(tier) if let Ok(Some(artifact)) = self.verified(part, given.digest(), tier) => {
-                    Served::found(target, artifact, tier, given)
+                Known::Unverified(kind) if let Ok(Some(artifact)) = self.verified(part, given.digest(), kind) => {
+                    Served::found(target, artifact, kind, given)
                 }
                 _ => {
                     self.uncached(&why);
@@ -43,9 +43,9 @@ impl Driver {
     }
 
     /// Verifies an artifact at its first use since the machine was started. Returns None if it is damaged or gone.
-    fn verified(&mut self, part: &Part, digest: &str, tier: Tier) -> Result<Option<File>> {
+    fn verified(&mut self, part: &Part, digest: &str, kind: Kind) -> Result<Option<File>> {
         let Some(store) = &part.store else { return Ok(None) };
-        let verified = store.verified(digest, tier)?;
+        let verified = store.verified(digest, kind)?;
         if verified.is_none() {
             let name = &self.order.name;
             self.warnings.push(format!("the cached artifact of {name} is damaged or gone: it is compiled anew"));
@@ -61,8 +61,8 @@ impl Driver {
         }
         match part.look_up(given.digest()) {
             Known::Refused(reason) => Err(Error::Module { module: self.order.name.clone(), reason }),
-            Known::Artifact(_, Tier::Fast) | Known::Unverified(Tier::Fast)
-                if awaited(self.order.tier, part.target, given.bytes()?) == Tier::Best =>
+            Known::Artifact(_, kind) | Known::Unverified(kind)
+                if kind.tier == Tier::Fast && awaited(self.order.tier, part.target, given.bytes()?) == Tier::Best =>
             {
                 Ok(Known::Nothing)
             }

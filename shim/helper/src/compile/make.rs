@@ -1,16 +1,20 @@
 //! Compiles a module that the driver has read, for one target: into the cache, or into memory if the cache cannot be used.
 
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use catamaran_cache::counters::{Count, Counter};
 use catamaran_cache::engine::Engine;
+use catamaran_cache::magic::FIRST;
+use catamaran_cache::order::Wish;
 use catamaran_cache::places::Part;
-use catamaran_cache::store::{Lasting, New};
-use catamaran_cache::{counters, module, tenant};
+use catamaran_cache::store::{Kind, Lasting, New, Store};
+use catamaran_cache::{counters, entry, module, tenant};
 use catamaran_cgroup::Compilers;
 use catamaran_worker::compiler::Tier;
+use catamaran_worker::form::{self, Form};
 use log::debug;
 use rustix::fs::MemfdFlags;
 
@@ -18,7 +22,7 @@ use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
 use super::locks::{LONGEST_ROOM, Lock};
 use super::outcome::{Fresh, Outcome};
-use super::process::{self, Task, Verdict};
+use super::process::{self, FunctionFiles, Task, Verdict};
 use super::shares::{Bounds, Full, Share};
 use super::{evict, locks, shares};
 use crate::error::{Doing, Error, Result};
@@ -29,12 +33,23 @@ enum Published {
     NoRoom(Unfit),
 }
 
+/// The end of a compile into the cache.
+struct Attempt {
+    verdict: Verdict,
+    new: New,
+    kind: Kind,
+    /// The module's functions, if they are to be kept.
+    functions: Option<New>,
+}
+
 /// An artifact without room in the cache, and the reason.
 struct Unfit {
     new: New,
     reason: String,
 }
 
+/// A component of fewer bytes is compiled without functions of others, because all of it takes less than a second.
+const WORTH_SHARING: u64 = 4 << 20;
 /// The divisor for uncached code on its way to containers: it may take a quarter of the memory limit of awaited compiles.
 const UNCACHED_PART: u64 = 4;
 
@@ -46,17 +61,19 @@ impl Driver {
             store.sweep();
             locks::sweep(&self.places.locks);
             match store.create() {
-                Ok(new) => match self.verdict(part, module, &new.file, tier, waited)? {
-                    Verdict::Output(reason) => lacking = reason,
-                    verdict => {
+                Ok(new) => match self.attempt(part, store, new, module, tier, waited)? {
+                    Attempt { verdict: Verdict::Output(reason), .. } => lacking = reason,
+                    Attempt { verdict, new, kind, functions } => {
                         if let Some(declined) = self.judge(part, module, verdict)? {
                             return Ok(declined);
                         }
-                        match self.publish(part, new, module, tier) {
+                        match self.publish(part, new, module, kind) {
                             Ok(Published::Entry(artifact)) => {
-                                return Ok(Outcome::Made(Fresh { artifact, uncached: None }));
+                                return Ok(Outcome::Made(Fresh { artifact, kind, functions, uncached: None }));
                             }
-                            Ok(Published::NoRoom(unfit)) if waited => return self.hand_over(unfit).map(Outcome::Made),
+                            Ok(Published::NoRoom(unfit)) if waited => {
+                                return self.hand_over(unfit, kind).map(Outcome::Made);
+                            }
                             Ok(Published::NoRoom(unfit)) => return Err(self.failed(unfit.reason)),
                             Err(e) => lacking = e.to_string(),
                         }
@@ -71,11 +88,87 @@ impl Driver {
         self.compile_into_memory(part, module, tier, &lacking)
     }
 
+    /// Compiles into `new`, with functions of the tenant's other modules if they may help. With these only machine code counts: any other
+    /// verdict may be their fault, so the module is then compiled again, from its own bytes alone.
+    fn attempt(
+        &mut self,
+        part: &Part,
+        store: &Store,
+        new: New,
+        module: &Sealed,
+        tier: Tier,
+        waited: bool,
+    ) -> Result<Attempt> {
+        let alone = Kind { tier, own: false };
+        let Some((fresh, known)) = self.functions(part, store, module, tier, waited) else {
+            let verdict = self.verdict(part, module, &new.file, tier, waited, None)?;
+            return Ok(Attempt { verdict, new, kind: alone, functions: None });
+        };
+        let functions = FunctionFiles { new: &fresh.file, known: known.iter().map(|(_, file)| file).collect() };
+        let verdict = self.verdict(part, module, &new.file, tier, waited, Some(&functions))?;
+        if known.is_empty() || matches!(verdict, Verdict::Made) {
+            let kind = Kind { tier, own: !known.is_empty() };
+            let functions = (fresh.file.metadata().on(fresh.path())?.len() > 0).then_some(fresh);
+            return Ok(Attempt { verdict, new, kind, functions });
+        }
+        drop(new);
+        let new = store.create()?;
+        let verdict = self.verdict(part, module, &new.file, tier, waited, None)?;
+        if matches!(verdict, Verdict::Made) {
+            let name = &self.order.name;
+            self.warnings.push(format!("{name} did not compile with functions of other modules: these are removed"));
+            let _lock = locks::room(&self.places.root);
+            for (path, _) in known {
+                // It may have been evicted.
+                let _ = entry::remove(&path);
+            }
+        }
+        Ok(Attempt { verdict, new, kind: alone, functions: None })
+    }
+
+    /// Returns a file for a component's functions, and those of the tenant's other components. Returns None for code that no start waits
+    /// for, which is made from the module alone because all tenants share it; for an artifact that is made again, because functions may be
+    /// what did not fit; and for modules and small components, where the README has the figures.
+    fn functions(
+        &self,
+        part: &Part,
+        store: &Store,
+        module: &Sealed,
+        tier: Tier,
+        waited: bool,
+    ) -> Option<(New, Vec<(PathBuf, File)>)> {
+        let wanted = waited && self.places.functions && self.order.wish == Wish::Any;
+        let takes = part.target.engine() == Engine::Wasmtime && is_component(&module.bytes);
+        let worth = module.bytes.metadata().is_ok_and(|meta| meta.len() >= WORTH_SHARING);
+        // If the file cannot be made, the artifact's cannot either.
+        if wanted && takes && worth { Some((store.create().ok()?, store.functions(tier))) } else { None }
+    }
+
+    /// Keeps the functions of a module that was compiled, for the tenant's next modules.
+    pub(super) fn keep_functions(&self, part: &Part, new: New, digest: &str, tier: Tier) -> Result<()> {
+        let Some(store) = &part.store else { return Ok(()) };
+        let Some(_lock) = locks::room(&self.places.root)? else {
+            return Err(self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")));
+        };
+        match self.make_room(part, Some(new.path())) {
+            Some(reason) => Err(self.failed(reason)),
+            None => Ok(store.publish_functions(new, digest, tier)?),
+        }
+    }
+
     pub(super) fn uncached(&mut self, reason: &str) {
         self.warnings.push(format!("{} runs uncached: {reason}", self.order.name));
     }
 
-    fn verdict(&self, part: &Part, module: &Sealed, output: &File, tier: Tier, waited: bool) -> Result<Verdict> {
+    fn verdict(
+        &self,
+        part: &Part,
+        module: &Sealed,
+        output: &File,
+        tier: Tier,
+        waited: bool,
+        functions: Option<&FunctionFiles<'_>>,
+    ) -> Result<Verdict> {
         let target = part.target;
         self.count(target.engine(), Counter::Compiles);
         let later = if waited { None } else { Compilers::later().ok() };
@@ -95,7 +188,7 @@ impl Driver {
             &self.order.name,
             &module.bytes,
             output,
-            Task::Artifact(tier, target.world()),
+            Task::Artifact(tier, target.world(), functions),
             born,
         )?;
         let compiled = Count::Compiled { engine: target.engine(), tier, took: begin.elapsed() };
@@ -132,7 +225,7 @@ impl Driver {
         let Some(store) = &part.store else { return };
         // Without the lock nothing is cached, and the next start asks the compiler again.
         let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
-        store.refuse(digest, lasting, reason, &self.order.tenant);
+        store.refuse(digest, lasting, reason);
         self.make_room(part, None);
     }
 
@@ -160,7 +253,7 @@ impl Driver {
     }
 
     /// Puts the artifact into the cache if there is room.
-    fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<Published> {
+    fn publish(&self, part: &Part, new: New, module: &Sealed, kind: Kind) -> Result<Published> {
         let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
         let Some(_lock) = locks::room(&self.places.root)? else {
             return Err(self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")));
@@ -168,18 +261,18 @@ impl Driver {
         if let Some(reason) = self.make_room(part, Some(new.path())) {
             return Ok(Published::NoRoom(Unfit { new, reason }));
         }
-        Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.tenant)?))
+        Ok(Published::Entry(store.publish(new, &module.digest, kind)?))
     }
 
     /// Waits until a published artifact is on the disk, or removes it from the cache if the disk refuses it. No start waits for this: code
     /// runs from the page cache, and the checksum finds what a crash damages.
-    pub(super) fn sync(&self, part: &Part, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
+    pub(super) fn sync(&self, part: &Part, artifact: &File, digest: &str, kind: Kind) -> Result<()> {
         let Some(store) = &part.store else { return Ok(()) };
-        let synced = store.sync(artifact, digest, tier);
+        let synced = store.sync(artifact, digest, kind);
         if synced.is_err() {
             // Goes on without the lock if it is not free: a wrong count of bytes for a moment is better than damaged code.
             let _lock = locks::room(&self.places.root);
-            store.discard(digest, tier);
+            store.discard(digest, kind);
         }
         Ok(synced?)
     }
@@ -195,7 +288,7 @@ impl Driver {
     }
 
     /// Copies an artifact that has no room in the cache into memory, for one start.
-    fn hand_over(&mut self, unfit: Unfit) -> Result<Fresh> {
+    fn hand_over(&mut self, unfit: Unfit, kind: Kind) -> Result<Fresh> {
         let size = unfit.new.file.metadata().on(unfit.new.path())?.len();
         // Checked before the copy takes any memory.
         let uncached = self.may_be_uncached(size, &unfit.reason)?;
@@ -203,7 +296,7 @@ impl Driver {
         let (artifact, _) = module::sealed_memory(&self.order.name, |bytes| {
             std::io::copy(&mut written, bytes).doing(|| format!("copying the artifact of {}", self.order.name))
         })?;
-        Ok(Fresh { artifact, uncached })
+        Ok(Fresh { artifact, kind, functions: None, uncached })
     }
 
     /// Takes a share of the memory for uncached artifacts, which no pod pays for until the container has its own copy. Fails if the shares
@@ -247,13 +340,20 @@ impl Driver {
         let doing = || format!("compiling {}", self.order.name);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let output = File::from(rustix::fs::memfd_create("artifact", flags).doing(doing)?);
-        let verdict = self.verdict(part, module, &output, tier, true)?;
+        let verdict = self.verdict(part, module, &output, tier, true, None)?;
         if let Some(declined) = self.judge(part, module, verdict)? {
             return Ok(declined);
         }
         // Sealing fails if a process still has a writable mapping of the memory.
         module::seal(&output).doing(doing)?;
         let uncached = self.may_be_uncached(output.metadata().doing(doing)?.len(), reason)?;
-        Ok(Outcome::Made(Fresh { artifact: output, uncached }))
+        let kind = Kind { tier, own: false };
+        Ok(Outcome::Made(Fresh { artifact: output, kind, functions: None, uncached }))
     }
+}
+
+/// Whether the first bytes are a component's.
+fn is_component(bytes: &File) -> bool {
+    let mut first = [0; FIRST];
+    bytes.read_exact_at(&mut first, 0).is_ok() && form::parse(&first) == Ok(Form::Component)
 }

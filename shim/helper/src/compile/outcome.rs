@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use catamaran_cache::store::{Kind, New};
 use catamaran_worker::compiler::World;
 
 use super::locks::Lock;
@@ -9,6 +10,9 @@ use super::locks::Lock;
 /// New machine code.
 pub(super) struct Fresh {
     pub(super) artifact: File,
+    pub(super) kind: Kind,
+    /// The module's functions, for the tenant's next modules.
+    pub(super) functions: Option<New>,
     /// The share of the memory for uncached code, held until the container has its own copy. None for cached code, and if shares cannot be
     /// counted.
     pub(super) uncached: Option<Lock>,

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use catamaran_host::child;
 use catamaran_host::limits;
-use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier, World, out_of_proportion};
+use catamaran_worker::compiler::{
+    EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Functions, Tier, World, out_of_proportion,
+};
 use catamaran_worker::describe::DESCRIBE;
 use catamaran_worker::quote::shortened;
 use nix::libc;
@@ -26,12 +28,20 @@ const LONGEST: Duration = Duration::from_secs(300);
 const LONGEST_WORDS: u64 = 4 * 1024;
 
 /// The task of a compile process.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Task {
-    /// Makes machine code for this world.
-    Artifact(Tier, World),
+#[derive(Clone, Copy)]
+pub(super) enum Task<'a> {
+    /// Makes machine code for this world, with functions of other modules if there are files for them.
+    Artifact(Tier, World, Option<&'a FunctionFiles<'a>>),
     /// Lists the module's imports and exports (`catamaran_worker::describe`).
     Description,
+}
+
+/// The files of functions that a compile process inherits.
+pub(super) struct FunctionFiles<'a> {
+    /// The file for those that are compiled now.
+    pub(super) new: &'a File,
+    /// Those of the tenant's other modules.
+    pub(super) known: Vec<&'a File>,
 }
 
 /// The end of a compile.
@@ -59,22 +69,29 @@ pub(super) fn run(
     name: &str,
     bytes: &File,
     output: &File,
-    task: Task,
+    task: Task<'_>,
     born: impl FnOnce(u32),
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
     // Opened anew: with a shared descriptor an earlier compile could have moved the read position.
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
-    let (word, world) = match task {
-        Task::Artifact(tier, world) => (tier.word(), Some(world.word())),
-        Task::Description => (DESCRIBE, None),
+    let (word, world, functions) = match task {
+        Task::Artifact(tier, world, functions) => (tier.word(), Some(world.word()), functions),
+        Task::Description => (DESCRIBE, None, None),
     };
+    // Without close-on-exec. This process starts no other one before they are closed.
+    let files = functions.into_iter().flat_map(|files| std::iter::once(files.new).chain(files.known.iter().copied()));
+    let inherited = files.map(rustix::io::dup).collect::<std::result::Result<Vec<_>, _>>().doing(doing)?;
+    let numbers = inherited
+        .split_first()
+        .map(|(new, known)| Functions::argument(new.as_raw_fd(), known.iter().map(AsRawFd::as_raw_fd)));
     let child = compiler
         .arg(word)
         // The compile process asks to be killed when this parent dies.
         .arg(std::process::id().to_string())
         .args(world)
+        .args(numbers)
         .env_clear()
         // A group of its own: a signal to the group reaches no other process.
         .process_group(0)
@@ -84,6 +101,7 @@ pub(super) fn run(
         .spawn()
         .map_err(limits::of_processes)
         .on(path)?;
+    drop(inherited);
     let pidfd = child::pidfd(child.id())?;
     born(child.id());
     let until = Instant::now() + LONGEST;
@@ -109,6 +127,11 @@ pub(super) fn run(
     // The process parsed hostile bytes, so its own check of the lengths is repeated.
     Ok(match judged(ended, code, shortened(text.trim()).into_owned()) {
         Verdict::Made => match out_of_proportion(length(bytes)?, length(output)?) {
+            None if let Some(FunctionFiles { new, .. }) = functions
+                && let Some(reason) = out_of_proportion(length(bytes)?, length(new)?) =>
+            {
+                Verdict::Failed(format!("it wrote too many functions: {reason}"))
+            }
             None => Verdict::Made,
             Some(reason) => Verdict::Refused(reason),
         },
@@ -195,7 +218,7 @@ mod tests {
             assert!(copy.wait().unwrap().success());
             let mut module = memory("module");
             module.write_all(b"\0asm").unwrap();
-            let task = Task::Artifact(Tier::Best, World::Http);
+            let task = Task::Artifact(Tier::Best, World::Http, None);
             run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), task, |_| ()).unwrap()
         };
         let most = (64 << 20) + 64 * 4;

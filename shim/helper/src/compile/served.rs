@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use catamaran_cache::order::Origin;
+use catamaran_cache::store::{Kind, New};
 use catamaran_cache::target::Target;
 use catamaran_worker::compiler::{Tier, World};
 
@@ -14,9 +15,11 @@ pub(super) struct Made {
     pub(super) artifact: File,
     pub(super) target: Target,
     pub(super) digest: String,
-    pub(super) tier: Tier,
+    pub(super) kind: Kind,
     pub(super) origin: Origin,
     pub(super) uncached: Option<Lock>,
+    /// The module's functions, for the tenant's next modules.
+    pub(super) functions: Option<New>,
     /// The module, if better code is to be made later.
     pub(super) later: Option<Given>,
 }
@@ -55,15 +58,16 @@ impl Served {
     }
 
     /// Serves an artifact that another order has just made.
-    pub(super) fn shared(target: Target, artifact: File, tier: Tier, given: &Given) -> Self {
+    pub(super) fn shared(target: Target, artifact: File, kind: Kind, given: &Given) -> Self {
         let digest = given.digest().to_owned();
-        Self::made(Made { artifact, target, digest, tier, origin: Origin::Shared, uncached: None, later: None })
+        let origin = Origin::Shared;
+        Self::made(Made { artifact, target, digest, kind, origin, uncached: None, functions: None, later: None })
     }
 
     /// Serves an artifact that was in the cache before.
-    pub(super) fn found(target: Target, artifact: File, tier: Tier, given: Given) -> Self {
+    pub(super) fn found(target: Target, artifact: File, kind: Kind, given: Given) -> Self {
         let digest = given.digest().to_owned();
-        let later = (tier == Tier::Fast).then_some(given);
-        Self::made(Made { artifact, target, digest, tier, origin: Origin::Hit, uncached: None, later })
+        let later = (kind.tier == Tier::Fast).then_some(given);
+        Self::made(Made { artifact, target, digest, kind, origin: Origin::Hit, uncached: None, functions: None, later })
     }
 }

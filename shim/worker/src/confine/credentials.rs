@@ -1,9 +1,11 @@
 //! Limits, user, capabilities, and the settings that depend on them.
 #![allow(unsafe_code, reason = "close_range and keyctl have no safe form; each call has its SAFETY comment")]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -20,6 +22,8 @@ use crate::job::{Job, Rlimit};
 const POWERLESS_USERS: u32 = 0x7f00_0000;
 /// The users of processes that are not confined yet, made in the same way.
 const UNCONFINED_USERS: u32 = 0x7e00_0000;
+/// The number of the first descriptor after the standard streams.
+const FIRST_INHERITED: RawFd = 3;
 /// linux/keyctl.h.
 const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 
@@ -140,11 +144,11 @@ fn not_dumpable() -> Result<(), ConfineError> {
 }
 
 /// Runs before anything else in a worker or a compile process: closes the process to inspection, and closes every descriptor that
-/// containerd happened to leave open, but for the three streams.
-pub(crate) fn close_to_others() -> Result<(), ConfineError> {
+/// containerd happened to leave open, but for the three streams and those with these numbers, which it returns.
+pub(crate) fn close_to_others(but: &[RawFd]) -> Result<Vec<OwnedFd>, ConfineError> {
     not_dumpable()?;
     step("taking the program's name", take_name())?;
-    step("closing what was inherited", close_inherited())
+    step("closing what was inherited", take_inherited(but))
 }
 
 /// Takes the name for `ps` from `argv[0]`, because a process that is executed by a descriptor is named by the descriptor's number.
@@ -156,9 +160,39 @@ pub fn take_name() -> io::Result<()> {
 
 /// Closes every descriptor but the standard streams. For the first lines of `main`, before the program opens any.
 pub fn close_inherited() -> io::Result<()> {
-    // SAFETY: nothing in this process owns a descriptor yet but the standard streams, 0 to 2.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    if closed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    take_inherited(&[]).map(drop)
+}
+
+/// Returns the inherited descriptors with these numbers, in their order, and closes every other one but the standard streams. For the
+/// first lines of `main`, before the program opens any. Fails if one of them is a standard stream, is there twice, or is not open.
+fn take_inherited(numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
+    let sorted: BTreeSet<_> = numbers.iter().copied().collect();
+    if sorted.len() < numbers.len() || sorted.first().is_some_and(|first| *first < FIRST_INHERITED) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut next = FIRST_INHERITED.cast_unsigned();
+    for number in sorted.iter().map(|number| number.cast_unsigned()) {
+        if number > next {
+            close_range(next, number - 1)?;
+        }
+        next = number + 1;
+    }
+    close_range(next, u32::MAX)?;
+    let take = |number: &RawFd| {
+        // SAFETY: the call only reads a flag of the descriptor with this number, or fails because none is open.
+        Errno::result(unsafe { libc::fcntl(*number, libc::F_GETFD) })?;
+        // SAFETY: it is open, and by this function's contract nothing in this process owns it yet.
+        let taken = unsafe { OwnedFd::from_raw_fd(*number) };
+        rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(taken)
+    };
+    numbers.iter().map(take).collect()
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: only `take_inherited` calls this, when nothing in this process owns a descriptor but the standard streams, 0 to 2.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    Ok(Errno::result(closed).map(drop)?)
 }
 
 /// Has an exec close every descriptor but standard input.

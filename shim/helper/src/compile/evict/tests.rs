@@ -22,7 +22,7 @@ impl Cache {
             fs::write(&path, vec![1; 64 << 10]).unwrap();
             fs::write(checksum::beside(&path), "x").unwrap();
             if !tenant.is_empty() {
-                entry::mark(&path, tenant).unwrap();
+                entry::mark(&path, &tenant::name(tenant)).unwrap();
             }
             let age = Duration::from_secs(1000 - index as u64);
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
