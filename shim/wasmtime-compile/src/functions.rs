@@ -1,4 +1,4 @@
-//! Functions that a namespace's modules have in common, compiled once.
+//! Functions that a namespace's components have in common, compiled once.
 //!
 //! Applications in JavaScript or Python are an interpreter and their own few functions, in one component. Cranelift names each function by a
 //! digest of all that its machine code depends on: the translated body, the settings, Cranelift's version. A compile writes its functions

@@ -58,6 +58,11 @@ impl Contender {
         self.path.is_some()
     }
 
+    /// Whether components run on it.
+    pub(crate) fn runs_components(&self) -> bool {
+        self.runs_wasm() && self.engine != Some(Engine::Wasmer)
+    }
+
     fn runs_wasm(&self) -> bool {
         self.runtime == Runtime::Catamaran || self.path.is_some()
     }

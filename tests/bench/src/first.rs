@@ -31,6 +31,8 @@ struct Guest {
     words: &'static [&'static str],
     /// The beginning of its output.
     says: &'static str,
+    /// What starts before its first start.
+    before: Option<Vec<u8>>,
 }
 
 /// Measures the rows of the starts, for contenders that run Wasm.
@@ -40,6 +42,9 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
         for guest in guests(plan, round) {
             for contender in contenders {
                 let Some(image) = contender.module_image(guest.name, &guest.module) else { continue };
+                if guest.before.is_some() && !contender.runs_components() {
+                    continue;
+                }
                 eprintln!("first {}: {} on {}", round + 1, guest.name, contender.name);
                 node.import(&image);
                 let mut turn = |start: Start, number: usize| {
@@ -50,6 +55,7 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
                 };
                 for (first, later) in [(Start::First, Start::Later), (Start::FirstBesideLoad, Start::LaterBesideLoad)] {
                     compiles::empty_the_cache(node);
+                    guest.prepare(node, contender);
                     turn(first, round);
                     (0..LATER).for_each(|number| turn(later, round * LATER + number));
                 }
@@ -60,7 +66,7 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
 
 /// The programs of a round.
 fn guests(plan: &Plan, round: usize) -> Vec<Guest> {
-    let one = |program, name, words, says| Guest { program, name, module: Vec::new(), words, says };
+    let one = |program, name, words, says| Guest { program, name, module: Vec::new(), words, says, before: None };
     let mut all = Vec::new();
     if round < plan.first {
         let report = one(Program::Go6, "report", &["two words"][..], "2 words: [\"two\",\"words\"]\n");
@@ -69,6 +75,10 @@ fn guests(plan: &Plan, round: usize) -> Vec<Guest> {
         if let Some(file) = &plan.cpython {
             let python = one(Program::CPython, "python", &["-c", "print(6 * 7)"], "42\n");
             all.push(Guest { module: read(file), ..python });
+        }
+        if let Some([before, file]) = &plan.applications {
+            let application = one(Program::Application, "application", &[], "");
+            all.push(Guest { module: read(file), before: Some(read(before)), ..application });
         }
     }
     if round < plan.large {
@@ -83,6 +93,16 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 impl Guest {
+    /// Runs what comes before its first start, and waits until all is compiled.
+    fn prepare(&self, node: &Node, contender: &Contender) {
+        let Some(image) = self.before.as_ref().and_then(|before| contender.module_image("before", before)) else {
+            return;
+        };
+        let output = contender.container(node, &contender.id("before", 0), &image).limit(LIMIT).run();
+        assert!(output.code == 0, "what comes before {} ended badly: {output:?}", self.name);
+        node.await_compiles();
+    }
+
     /// Runs it once, and returns the time to its first output.
     fn start(
         &self,

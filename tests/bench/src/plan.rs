@@ -4,7 +4,8 @@
 //! - `BENCH_ROUNDS`, `BENCH_WARM_UPS`: how often hello runs, and how often before that without counting.
 //! - `BENCH_HERDS`: how often twenty containers are started, and how often twenty are left idle.
 //! - `BENCH_FIRST`: how often programs of Go with 6 and 14 MB start with an empty cache, and CPython if `BENCH_CPYTHON` is the path of a
-//!   `python.wasm` with its library inside, such as `tests/suites/provision-cpython` provides.
+//!   `python.wasm` with its library inside, such as `tests/suites/provision-cpython` provides. `BENCH_APPLICATIONS` has the paths of two
+//!   components, such as componentize-js makes of two scripts: commands that print something.
 //! - `BENCH_LARGE`: how often one of 49 MB does: ten minutes a time.
 //! - `BENCH_SIZES`: how often modules of 0.1, 5 and 50 MB start with an empty cache, as a file and as a layer.
 //! - `BENCH_STAMPEDES`: how often one first start and ten at once come, quiet and beside load.
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) versus: Option<PathBuf>,
     #[serde(skip)]
     pub(crate) cpython: Option<PathBuf>,
+    #[serde(skip)]
+    pub(crate) applications: Option<[PathBuf; 2]>,
 }
 
 impl Plan {
@@ -57,6 +60,10 @@ impl Plan {
         if let Some(file) = &cpython {
             assert!(file.is_file(), "BENCH_CPYTHON={} is no file", file.display());
         }
+        let applications = env::var("BENCH_APPLICATIONS").ok().map(|text| {
+            let paths: Vec<_> = text.split_whitespace().map(PathBuf::from).collect();
+            <[PathBuf; 2]>::try_from(paths).unwrap_or_else(|_| panic!("BENCH_APPLICATIONS={text} is no two paths"))
+        });
         let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
         if let Some(path) = &versus {
             // containerd takes a path in place of a runtime's name only when it is absolute.
@@ -79,6 +86,7 @@ impl Plan {
             contenders: env::var("BENCH_CONTENDERS").ok().map(words),
             versus,
             cpython,
+            applications,
         }
     }
 }

@@ -15,13 +15,25 @@ const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(120);
 /// The annotation that the CRI writes for the pod's namespace.
 const NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
-/// The kilobytes of two applications on one interpreter: the second has all functions of the first, and a tenth of its own.
-const FIRST: usize = 4800;
-const SECOND: usize = 5300;
+/// The kilobytes of code of two applications on one interpreter: the second has all functions of the first, and some of its own.
+const FIRST: usize = 900;
+const SECOND: usize = 1000;
+/// As large as a component must be that shares functions.
+const LARGE: usize = 4 << 20;
 
 /// A component that prints `ready` and keeps running.
 fn application(kilobytes: usize) -> Image {
-    component(&format!("of-{kilobytes}"), adapted(&guests::idle_of_size(kilobytes << 10)))
+    component(&format!("of-{kilobytes}"), large(adapted(&guests::idle_of_size(kilobytes << 10))))
+}
+
+/// Makes a component large with a custom section.
+fn large(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.push(0);
+    // The section's length, in five bytes of LEB128, and its name.
+    bytes.extend((0..5).map(|n| (LARGE >> (7 * n)) as u8 & 0x7f | if n < 4 { 0x80 } else { 0 }));
+    bytes.extend([1, b'x']);
+    bytes.resize(bytes.len() + LARGE - 2, 0);
+    bytes
 }
 
 fn order<'n>(node: &'n Node, name: &str, image: &Image, namespace: &str) -> Container<'n> {
@@ -102,13 +114,7 @@ fn a_refusal_with_functions_of_others_is_the_modules_own() {
     let node = Node::start().engine(Engine::Wasmtime);
     start(&node, "first", FIRST, "a");
     kept(&node);
-    // As large as an application: with a custom section.
-    let mut bytes = wat::parse_str(r#"(component (import "nothing" (func)))"#).unwrap();
-    let length = u32::try_from(FIRST << 10).unwrap();
-    bytes.push(0);
-    bytes.extend((0..5).map(|n| (length >> (7 * n)) as u8 & 0x7f | if n < 4 { 0x80 } else { 0 }));
-    bytes.extend([1, b'x']);
-    bytes.resize(bytes.len() + (FIRST << 10) - 2, 0);
+    let bytes = large(wat::parse_str(r#"(component (import "nothing" (func)))"#).unwrap());
     order(&node, "bad", &component("bad", bytes), "a").expect_refused(Code::FailedPrecondition, &["nothing"]);
     assert_eq!((with(&node, ".refused").len(), with(&node, ".functions-").len()), (1, 1), "{:?}", entries(&node));
     quiet(&node);

@@ -8,6 +8,8 @@ pub(crate) enum Program {
     Go6,
     Go14,
     CPython,
+    /// After another one on the same interpreter.
+    Application,
     Go49,
 }
 
@@ -28,12 +30,14 @@ impl Start {
             Program::Go6 => "Go, 6 MB",
             Program::Go14 => "Go's vet, 14 MB",
             Program::CPython => "CPython",
+            Program::Application => "a second application on one interpreter",
             Program::Go49 => "Go's compiler, 49 MB",
         };
         let first = match program {
             Program::Go6 => "<= 600 (Wasmer 900)",
             Program::Go14 => "<= 1500 (2200)",
             Program::CPython => "<= 1200 (1800)",
+            Program::Application => "",
             Program::Go49 => "<= 5000 (7500)",
         };
         let (title, goal) = match self {
