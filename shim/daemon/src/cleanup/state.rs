@@ -129,7 +129,8 @@ impl Pods {
         Ok(pods.map(|pod| Folder(self.0.join(pod))).collect())
     }
 
-    /// Removes the leftovers of processes that were killed while they made or removed a pod's folder.
+    /// Removes the leftovers of processes that were killed while they made or removed a pod's folder, and the namespace's folder if no other
+    /// pod has one there.
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in entries(&self.0)? {
             let mut words = name.strip_prefix('.').unwrap_or_default().split('.');
@@ -138,9 +139,15 @@ impl Pods {
             {
                 let folder = self.0.join(&name);
                 fs::remove_dir_all(&folder).on(&folder)?;
+                self.remove_if_empty();
             }
         }
         Ok(())
+    }
+
+    fn remove_if_empty(&self) {
+        // This fails if there are other pods. A pod that starts right now makes the folder again.
+        let _ = fs::remove_dir(&self.0);
     }
 
     /// Returns the pod `id`, whether it exists or not.
@@ -255,8 +262,7 @@ impl Folder {
             removed => removed.on(&old.0)?,
         }
         if let Some(namespace) = self.0.parent() {
-            // This fails if there are other pods. A pod that starts right now makes the folder again.
-            let _ = fs::remove_dir(namespace);
+            Pods(namespace.to_owned()).remove_if_empty();
         }
         Ok(())
     }

@@ -131,6 +131,11 @@ fn a_shim_is_identified_by_pid_and_start_time() {
     assert_eq!(entries(&root.pods().0).unwrap().len(), 2, "the pod's, and its own");
     assert_eq!(root.pods().all().unwrap().len(), 1);
     fs::remove_dir(own).unwrap();
+    a.remove().unwrap();
+    // A shim was killed when it had set its folder aside.
+    fs::create_dir_all(a.0.with_file_name(".4194305.1.old")).unwrap();
+    root.pods().sweep().unwrap();
+    assert!(!root.pods().0.exists());
     let never = Server { pid: i32::MAX.cast_unsigned(), ..server };
     assert!(never.process().unwrap().is_none());
 }
