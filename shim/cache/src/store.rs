@@ -273,11 +273,10 @@ impl Store {
         all.into_iter().map(|(_, path)| path).collect()
     }
 
-    /// Puts a module's functions in their place, and removes the oldest of the tenant's if these are too many. Waits for the disk. The
-    /// caller holds the lock of the cache's room.
+    /// Puts a module's functions in their place, and removes the oldest of the tenant's if these are too many. The caller has waited for the
+    /// disk, and holds the lock of the cache's room.
     pub fn publish_functions(&self, new: New, digest: &str, tier: Tier) -> Result<()> {
         let path = self.folder.join(format!("{digest}{}{FUNCTIONS}{}", suffix(tier), self.tenant));
-        new.file.sync_all().on(&path)?;
         self.move_to(new, &path)?;
         let all = self.functions_by_age(tier);
         for old in all.iter().rev().skip(MOST_FUNCTIONS) {

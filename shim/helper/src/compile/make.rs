@@ -111,8 +111,13 @@ impl Driver {
             let functions = (fresh.file.metadata().on(fresh.path())?.len() > 0).then_some(fresh);
             return Ok(Attempt { verdict, new, kind, functions });
         }
-        drop(new);
-        let new = store.create()?;
+        let new = match store.create() {
+            Ok(again) => again,
+            Err(e) => {
+                let verdict = Verdict::Output(e.to_string());
+                return Ok(Attempt { verdict, new, kind: alone, functions: None });
+            }
+        };
         let verdict = self.verdict(part, module, &new.file, tier, waited, None)?;
         if matches!(verdict, Verdict::Made) {
             let name = &self.order.name;
@@ -147,9 +152,9 @@ impl Driver {
     /// Keeps the functions of a module that was compiled, for the tenant's next modules.
     pub(super) fn keep_functions(&self, part: &Part, new: New, digest: &str, tier: Tier) -> Result<()> {
         let Some(store) = &part.store else { return Ok(()) };
-        let Some(_lock) = locks::room(&self.places.root)? else {
-            return Err(self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")));
-        };
+        // Before the lock, for which starts wait. Functions that the disk refuses are not kept.
+        new.file.sync_all().on(new.path())?;
+        let _lock = self.room()?;
         match self.make_room(part, Some(new.path())) {
             Some(reason) => Err(self.failed(reason)),
             None => Ok(store.publish_functions(new, digest, tier)?),
@@ -252,12 +257,16 @@ impl Driver {
         counters::add(&self.places.root, &[Count::Cache(engine, counter)]);
     }
 
+    /// Takes the lock of the cache's room.
+    fn room(&self) -> Result<Lock> {
+        let held = locks::room(&self.places.root)?;
+        held.ok_or_else(|| self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")))
+    }
+
     /// Puts the artifact into the cache if there is room.
     fn publish(&self, part: &Part, new: New, module: &Sealed, kind: Kind) -> Result<Published> {
         let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
-        let Some(_lock) = locks::room(&self.places.root)? else {
-            return Err(self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")));
-        };
+        let _lock = self.room()?;
         if let Some(reason) = self.make_room(part, Some(new.path())) {
             return Ok(Published::NoRoom(Unfit { new, reason }));
         }
