@@ -44,7 +44,7 @@ pub enum Refusal {
 /// The bytes that any file's artifact may have, however small the file is.
 pub const ROOM: u64 = 64 << 20;
 /// The bytes of artifact for each byte of the file, on top of [`ROOM`]. Compilers' output makes 2 to 6, a million empty functions
-/// or types 30 with Wasmtime and 51 with Wasmer.
+/// or types 25 to 30 with Wasmtime and 51 with Wasmer.
 const TIMES: u64 = 64;
 
 /// Returns the most bytes that the artifact of a module with `module` bytes may have.

@@ -246,9 +246,9 @@ fn end(process: &OwnedFd) -> Result<()> {
         sent => sent.doing(|| "killing a shim that does not answer".to_owned())?,
     }
     let mut watched = [PollFd::new(process, PollFlags::IN)];
-    match rustix::event::poll(&mut watched, Some(&TO_END)) {
-        Ok(0) => Err(std::io::Error::from(ErrorKind::TimedOut)).doing(|| "waiting for a killed shim".to_owned()),
-        // The shim has ended. (Only a signal could interrupt the wait, and this program waits for none.)
+    let doing = || "waiting for a killed shim".to_owned();
+    match rustix::event::poll(&mut watched, Some(&TO_END)).doing(doing)? {
+        0 => Err(std::io::Error::from(ErrorKind::TimedOut)).doing(doing),
         _ => Ok(()),
     }
 }
