@@ -373,10 +373,15 @@ pub(crate) fn perform_timer(core: &Arc<Core>, job: &Job, timer: &Arc<Timer>, sta
         if core.wait(Some(end), disarmed) || core.is_stopped() {
             return;
         }
-        core.set_state(&name, State::ELAPSED);
-        // This is refused if the timer's service is gone.
+        // This is refused if the timer's service is gone. While the timer waits, and then while the job runs, the service stays loaded.
         let _ = core.start_by_itself(&timer.unit, "replace");
+        core.change(&name, |unit| {
+            if Some(unit.generation) == generation {
+                unit.state = State::ELAPSED;
+            }
+        });
         core.collect(&name);
+        core.collect(&timer.unit);
     });
     "done"
 }

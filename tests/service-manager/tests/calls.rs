@@ -199,7 +199,11 @@ fn a_service_that_failed_stays_until_it_is_reset() {
     let manager = ServiceManager::start(&node);
     let client = Client::of(&manager);
     client.arm("fails", Duration::ZERO, "exit 3").unwrap();
-    wait_until(LIMIT, "the failure", || (client.state("fails.service").0 == "failed").then_some(()));
+    // The state comes before the end of the job and of the timer, which keep their units loaded.
+    wait_until(LIMIT, "the failure", || {
+        let over = manager.unit("fails.timer").is_none() && manager.jobs().iter().all(|job| job.result.is_some());
+        (over && client.state("fails.service").0 == "failed").then_some(())
+    });
     assert_eq!(client.property::<i32>("fails.service", "Service", "ExecMainStatus"), 3);
     let taken = client.arm("fails", Duration::ZERO, "exit 0").unwrap_err();
     assert!(taken.to_string().contains("Unit fails.service was already loaded"), "{taken}");
