@@ -381,6 +381,7 @@ pub(crate) fn perform_timer(core: &Arc<Core>, job: &Job, timer: &Arc<Timer>, sta
             }
         });
         core.collect(&name);
+        // The service may have ended before the timer did. A timer that remains does not unload it.
         core.collect(&timer.unit);
     });
     "done"

@@ -199,7 +199,7 @@ fn a_service_that_failed_stays_until_it_is_reset() {
     let manager = ServiceManager::start(&node);
     let client = Client::of(&manager);
     client.arm("fails", Duration::ZERO, "exit 3").unwrap();
-    // The state comes before the end of the job and of the timer, which keep their units loaded.
+    // The service is failed before its job has ended and its timer is unloaded. Until then both names are taken.
     wait_until(LIMIT, "the failure", || {
         let over = manager.unit("fails.timer").is_none() && manager.jobs().iter().all(|job| job.result.is_some());
         (over && client.state("fails.service").0 == "failed").then_some(())
