@@ -49,6 +49,16 @@ pub fn go_tool(name: &str) -> Vec<u8> {
     })
 }
 
+/// The test program of a package of the machine's own Go, such as `io/fs`, as a module.
+pub fn go_test(package: &str) -> Vec<u8> {
+    kept(&format!("go-{}-test", package.replace('/', "-")), &Sha256::digest(go_version()), |fresh| {
+        let mut command = Command::new("go");
+        command.args(["test", "-c", "-vet=off", "-ldflags=-s -w", "-o"]).arg(fresh).arg(package);
+        command.envs(WASIP1).envs(GO_STAYS_HOME);
+        run(command, &format!("the tests of {package}"));
+    })
+}
+
 /// The native program to compare a guest with, from `tests/guests/go/NAME.go`, as a static ELF.
 pub fn go_native(name: &str) -> Vec<u8> {
     compiled(name, "-native", &[("CGO_ENABLED", "0")])
