@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Node, Task};
+use catamaran_harness::{Node, Task, procfs};
 use catamaran_integration::compiles::{counter, entries};
 use catamaran_integration::http::{get, image, server};
 
@@ -93,11 +93,6 @@ fn line(task: &Task<'_>, file: &str, key: &str) -> u64 {
 #[test]
 fn an_idle_server_uses_no_processor_time() {
     let node = Node::start();
-    let time = |task: &Task<'_>| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();
-        let words: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
-    };
     let switches = |task: &Task<'_>| {
         let threads = fs::read_dir(format!("/proc/{}/task", task.pid())).unwrap().flatten();
         let count = |status: String| -> u64 {
@@ -110,12 +105,15 @@ fn an_idle_server_uses_no_processor_time() {
     for asked in [false, true] {
         if asked {
             assert_eq!(get(&task, "/hello").status, 200);
-            std::thread::sleep(Duration::from_secs(1));
         }
-        let (before, woken) = (time(&task), switches(&task));
-        std::thread::sleep(Duration::from_secs(3));
-        assert_eq!(time(&task), before, "asked: {asked}");
-        assert!(switches(&task) - woken <= 1, "it was woken up {} times, asked: {asked}", switches(&task) - woken);
+        // What the start or the request began may last a moment. A server that is not idle never rests for three seconds.
+        let mut windows = Vec::new();
+        while !matches!(windows.last(), Some((0, 0..=1))) {
+            assert!(windows.len() < 3, "asked: {asked}; ticks of processor time, and wake-ups: {windows:?}");
+            let before = (procfs::ticks(task.pid()), switches(&task));
+            std::thread::sleep(Duration::from_secs(3));
+            windows.push((procfs::ticks(task.pid()) - before.0, switches(&task).abs_diff(before.1)));
+        }
         // Its own, a clock's, and one for a further processor.
         let threads = line(&task, "status", "Threads:");
         assert!(threads <= 4, "{threads} threads");

@@ -266,6 +266,7 @@ impl Process {
     /// Waits a moment until the client has read the last output, then closes the streams. containerd's clients drop a stream that they are
     /// still opening when they learn of the exit, and so would lose all output of a short guest.
     pub(super) async fn finish_output(&self) {
+        let writers = self.inner().streams.writers_of_unread();
         for _ in 0..MOST_PAUSES {
             if !self.inner().streams.unread() {
                 break;
@@ -273,6 +274,7 @@ impl Process {
             tokio::time::sleep(PAUSE).await;
         }
         // No process writes any more. Once the shim has closed its ends, the client reads the end of the streams.
+        drop(writers);
         let mut inner = self.inner();
         inner.streams.close();
         inner.ended = Some(Instant::now());

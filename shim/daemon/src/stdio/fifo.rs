@@ -22,6 +22,11 @@ pub(super) fn output(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
     Ok((blocking(writer, path)?, reader))
 }
 
+/// Opens a further end for writing, from the reader that the shim kept.
+pub(super) fn writer_of(reader: &File) -> std::io::Result<File> {
+    File::options().write(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))
+}
+
 /// Opens both ends, in non-blocking mode.
 fn ends(name: &str, path: &Path) -> Result<(File, File)> {
     // The path is looked up only once, and its type is checked before it is opened, because opening a device has effects and may wait.

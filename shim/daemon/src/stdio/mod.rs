@@ -91,6 +91,14 @@ impl Kept {
         self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(unread)
     }
 
+    /// Opens a writer of each FIFO with output that the client has not read. Hold them while you wait for the client: the worker's own have
+    /// gone, and a client that opens a FIFO only now would wait for a writer (fifo(7)), and never read what is in it.
+    pub(crate) fn writers_of_unread(&self) -> Vec<File> {
+        let unread = self.outputs.iter().filter(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0));
+        // This fails only if no descriptor is free.
+        unread.filter_map(|fifo| fifo::writer_of(fifo).ok()).collect()
+    }
+
     /// Returns the logger's record, for `delete`.
     pub(crate) fn logger(&self) -> Option<Record> {
         self.logger.as_ref().map(Logger::record)
