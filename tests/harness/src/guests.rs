@@ -33,7 +33,7 @@ pub(crate) use c::wasm_ld;
 pub use c::{c, clang, native, peer, wasix};
 pub(crate) use component::{ADAPTER, component};
 pub(crate) use go::{GO_STAYS_HOME, go_version};
-pub use go::{go, go_native, go_test, go_tool};
+pub use go::{go, go_native, go_root, go_test, go_tool};
 pub use http::{http, http_3, http_of};
 pub use large::{idle_of_size, large, of_size};
 pub(crate) use rust::Rust;

@@ -258,7 +258,7 @@ fn a_guest_whose_output_nobody_reads_blocks_no_other() {
             echo(&shim, &bundle, &input, &format!("file://{}", file.display()), "by a logger");
             assert_eq!(fs::read_to_string(file).unwrap(), "by a logger");
         }
-        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         let begin = Instant::now();
         shim.state(patience(), &StateRequest { id: "flood".to_owned(), ..Default::default() }).unwrap();
         assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
@@ -316,7 +316,7 @@ fn a_full_log_blocks_no_call() {
         for round in 0..20 {
             let begin = Instant::now();
             echo(&shim, &bundle, &input, output.path(), "text");
-            assert!(begin.elapsed() < SOON, "round {round}: {:?}", begin.elapsed());
+            assert!(begin.elapsed() < Duration::from_secs(5), "round {round}: {:?}", begin.elapsed());
         }
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();

@@ -22,7 +22,12 @@ pub(super) fn output(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
     Ok((blocking(writer, path)?, reader))
 }
 
-/// Opens a further end for writing, from the reader that the shim kept.
+/// Whether a FIFO holds bytes that nobody has read. After an error none count, so that an exit does not wait.
+pub(super) fn holds_bytes(reader: &File) -> bool {
+    rustix::io::ioctl_fionread(reader).is_ok_and(|bytes| bytes > 0)
+}
+
+/// Opens a writer of the FIFO that the shim reads.
 pub(super) fn writer_of(reader: &File) -> std::io::Result<File> {
     File::options().write(true).custom_flags(libc::O_NONBLOCK).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))
 }

@@ -86,16 +86,14 @@ impl Kept {
 
     /// Whether there is output that the client has not read.
     pub(crate) fn unread(&self) -> bool {
-        // After an error nothing counts as unread, so that the exit does not wait.
-        let unread = |fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0);
-        self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(unread)
+        self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(fifo::holds_bytes)
     }
 
-    /// Opens a writer of each FIFO with output that the client has not read. Hold them while you wait for the client: the worker's own have
-    /// gone, and a client that opens a FIFO only now would wait for a writer (fifo(7)), and never read what is in it.
+    /// Opens a writer of each FIFO with output that the client has not read. Hold the writers while you wait for the client: the worker's
+    /// writers are closed, and a client that opens a FIFO without any waits for one (fifo(7)) and reads nothing.
     pub(crate) fn writers_of_unread(&self) -> Vec<File> {
-        let unread = self.outputs.iter().filter(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0));
-        // This fails only if no descriptor is free.
+        let unread = self.outputs.iter().filter(|fifo| fifo::holds_bytes(fifo));
+        // Opening fails only if no descriptor is free.
         unread.filter_map(|fifo| fifo::writer_of(fifo).ok()).collect()
     }
 

@@ -1,5 +1,6 @@
 //! Guests in Go.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
@@ -70,6 +71,14 @@ pub fn go_native(name: &str) -> Vec<u8> {
 /// When there is none.
 pub(crate) fn go_version() -> String {
     answer(Command::new("go").args(["env", "GOVERSION"]), "go", "install Go 1.21 or newer")
+}
+
+/// The folder of the machine's Go, with the sources of its packages below `src`.
+///
+/// # Panics
+/// When there is none.
+pub fn go_root() -> PathBuf {
+    answer(Command::new("go").args(["env", "GOROOT"]), "go", "install Go 1.25 or newer").into()
 }
 
 fn go_is_new_enough(version: &str) -> bool {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use catamaran_harness::{Image, guests};
@@ -13,12 +12,7 @@ pub(crate) const ROOT: &str = "/go";
 /// The machine's own tree of Go.
 fn tree() -> &'static Path {
     static TREE: OnceLock<PathBuf> = OnceLock::new();
-    TREE.get_or_init(|| {
-        let output = Command::new("go").args(["env", "GOROOT"]).output();
-        let output = output.unwrap_or_else(|error| panic!("cannot run 'go' ({error}): install Go 1.25 or newer"));
-        assert!(output.status.success(), "'go env' failed: {output:?}");
-        String::from_utf8_lossy(&output.stdout).trim().into()
-    })
+    TREE.get_or_init(guests::go_root)
 }
 
 /// An image of the program, the package's own folder with its test data, and the `others` of Go's tree that its tests read.
